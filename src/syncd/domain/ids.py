@@ -1,0 +1,52 @@
+"""Ids that locate themselves, and hashes for everything derived.
+
+An id that we issue is `<partition>.<rest>`, so that a GET by id is a point read. `rest` is a ULID (sorts by time) or, where
+the id must be the same on every attempt, a hash. Ids that users choose match `USER_ID`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+
+from syncd.domain.errors import Invalid
+
+USER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def ulid(now: float, entropy: bytes | None = None) -> str:
+    """26 characters of Crockford base 32: 48 bits of milliseconds, 80 random bits. https://github.com/ulid/spec"""
+    value = (round(now * 1000) << 80) | int.from_bytes(entropy or os.urandom(10), "big")
+    return "".join([_CROCKFORD[(value >> shift) & 31] for shift in range(125, -1, -5)])
+
+
+def digest(*parts: str) -> str:
+    """128 bits as 32 hex digits over the parts; each part is length-prefixed, so that no two lists collide by joining."""
+    state = hashlib.sha256()
+    for part in parts:
+        data = part.encode()
+        state.update(b"%d:" % len(data))
+        state.update(data)
+    return state.hexdigest()[:32]
+
+
+def located(partition: str, rest: str) -> str:
+    return f"{partition}.{rest}"
+
+
+def partition_of(identifier: str) -> str:
+    """The partition inside a located id. Raises Invalid where there is none."""
+    partition, dot, rest = identifier.rpartition(".")
+    if not (dot and partition and rest):
+        raise Invalid(f"{identifier!r} is not an id of this kind: it must look like <partition>.<rest>")
+    return partition
+
+
+def check_user_id(field: str, value: object) -> str:
+    """The value, or Invalid naming the field and what is allowed."""
+    if not isinstance(value, str) or not USER_ID.fullmatch(value):
+        rule = "1 to 63 characters: letters, digits, '.', '_' and '-', beginning with a letter or a digit"
+        raise Invalid(f"{field} must be {rule}; it is {value!r}", errors={field: rule})
+    return value

@@ -1,0 +1,1 @@
+"""The use-cases: plain async code over domain and ports. No HTTP, no SDK, no SQL."""

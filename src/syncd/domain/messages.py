@@ -8,6 +8,7 @@ and a new hop never is. `attempt` counts failures; throttling, waiting and conti
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from syncd.domain.ids import digest
@@ -32,7 +33,7 @@ def lane_of(priority: int) -> Lane:
     return "high" if priority >= 7 else "low" if priority <= 3 else "normal"
 
 
-_NO_HEADERS: dict[str, str] = {}
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,7 @@ class Envelope:
     traceparent: str | None = None
     body_ref: str | None = None
     """Blob that holds the body (claim check); the message's own body is then empty."""
-    headers: Mapping[str, str] = field(default=_NO_HEADERS)
+    headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
     """The scheme's allow-list only; never a signature or an authorization."""
 
     @property

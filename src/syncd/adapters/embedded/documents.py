@@ -1,0 +1,225 @@
+"""Documents in SQLite: one table a collection, a generated column and a partial index a declared path."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from syncd.adapters.embedded.codec import dumps, loads
+from syncd.adapters.embedded.engine import Engine
+from syncd.adapters.embedded.selection import compile_count, compile_query, cursor_after, table_of
+from syncd.domain.collections import Collection
+from syncd.domain.errors import Conflict, Invalid
+from syncd.domain.jsontypes import JsonObject
+from syncd.ports.clock import Clock
+from syncd.ports.documents import (
+    BATCH_BYTES,
+    BATCH_LIMIT,
+    DOCUMENT_BYTES,
+    Capabilities,
+    Condition,
+    Create,
+    Delete,
+    Document,
+    Page,
+    Query,
+    Replace,
+    Upsert,
+    Write,
+)
+
+
+def create_tables(connection: sqlite3.Connection, collections: Iterable[Collection]) -> None:
+    """Tables, columns and indexes of all declared collections; declared paths that came later are added."""
+    for collection in collections:
+        table = table_of(collection)
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {table} (partition TEXT NOT NULL, id TEXT NOT NULL, etag TEXT NOT NULL,"
+            " expires REAL, body TEXT NOT NULL, PRIMARY KEY (partition, id))"
+        )
+        connection.execute(f"CREATE INDEX IF NOT EXISTS {table}_expires ON {table} (expires) WHERE expires IS NOT NULL")
+        known = {row[1] for row in connection.execute(f"PRAGMA table_xinfo({table})")}
+        for path in collection.paths:
+            if f"p_{path}" not in known:
+                connection.execute(
+                    f"ALTER TABLE {table} ADD COLUMN p_{path} GENERATED ALWAYS AS (json_extract(body, '$.{path}')) VIRTUAL"
+                )
+            connection.execute(
+                f"CREATE INDEX IF NOT EXISTS {table}_{path} ON {table} (partition, p_{path}, id) WHERE p_{path} IS NOT NULL"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A batch ready for the writer: table, partition and, per write, (write, body text, new etag, expiry)."""
+
+    table: str
+    partition: str
+    steps: list[tuple[Write, str, str, float | None]]
+    now: float
+
+
+class EmbeddedDocuments:
+    """The port `Documents` over one SQLite file."""
+
+    capabilities = Capabilities(backup=True)
+
+    def __init__(self, engine: Engine, *, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+        # Etags never repeat: start of this process in nanoseconds, then a counter.
+        self._boot = f"{time.time_ns():x}-"
+        self._counter = itertools.count(1)
+
+    async def get(self, collection: Collection, partition: str, identifier: str) -> Document | None:
+        found = await self._engine.read(_get_many, table_of(collection), ((partition, identifier),), self._clock.now())
+        return _document(collection, found[0])
+
+    async def get_many(self, collection: Collection, keys: Sequence[tuple[str, str]]) -> list[Document | None]:
+        found = await self._engine.read(_get_many, table_of(collection), tuple(keys), self._clock.now())
+        return [_document(collection, row) for row in found]
+
+    async def write(self, collection: Collection, partition: str, writes: Sequence[Write]) -> list[Document | None]:
+        if not 1 <= len(writes) <= BATCH_LIMIT:
+            raise Invalid(f"a batch holds 1 to {BATCH_LIMIT} writes, this one {len(writes)}")
+        now = self._clock.now()
+        steps: list[tuple[Write, str, str, float | None]] = []
+        size = 0
+        for write in writes:
+            etag = self._boot + format(next(self._counter), "x")
+            if isinstance(write, Delete):
+                steps.append((write, "", etag, None))
+                continue
+            write.data["schema"] = max(write.data.get("schema", 0), collection.schema)
+            body = dumps(write.data)
+            if len(body) > DOCUMENT_BYTES:
+                raise Invalid(
+                    f"document {write.id!r} of {collection.name} has {len(body)} bytes, more than {DOCUMENT_BYTES}"
+                )
+            size += len(body)
+            ttl = collection.ttl if write.ttl is None else write.ttl
+            steps.append((write, body, etag, None if ttl is None or ttl == math.inf else now + ttl))
+        if size > BATCH_BYTES:
+            raise Invalid(f"a batch holds at most {BATCH_BYTES} bytes, this one {size}")
+        await self._engine.write(_write, _Prepared(table_of(collection), partition, steps, now), size=size)
+        return [
+            None if isinstance(write, Delete) else Document(write.id, partition, write.data, etag)
+            for write, _, etag, _ in steps
+        ]
+
+    async def query(self, collection: Collection, query: Query) -> Page:
+        statement, arguments = compile_query(collection, query, self._clock.now())
+        rows = await self._engine.read(_rows, statement, arguments)
+        items = [Document(row[0], row[1], collection.upgraded(loads(row[3])), row[2]) for row in rows[: query.limit]]
+        return Page(items, cursor_after(collection, query, rows) if len(rows) > query.limit else None)
+
+    async def count(
+        self, collection: Collection, partition: str, where: Sequence[Condition] = (), *, at_most: int = 10_000
+    ) -> int:
+        statement, arguments = compile_count(collection, partition, where, at_most, self._clock.now())
+        rows = await self._engine.read(_rows, statement, arguments)
+        return int(rows[0][0])
+
+    async def sweep(self, *, limit: int = 10_000) -> int:
+        return await self._engine.write(_sweep, (self._clock.now(), limit))
+
+
+def _document(collection: Collection, row: tuple[str, str, str, str] | None) -> Document | None:
+    if row is None:
+        return None
+    data: JsonObject = collection.upgraded(loads(row[3]))
+    return Document(row[0], row[1], data, row[2])
+
+
+def _rows(connection: sqlite3.Connection, statement: str, arguments: Sequence[object]) -> list[tuple[str, ...]]:
+    return connection.execute(statement, tuple(arguments)).fetchall()
+
+
+def _get_many(
+    connection: sqlite3.Connection, table: str, keys: Sequence[tuple[str, str]], now: float
+) -> list[tuple[str, str, str, str] | None]:
+    statement = (
+        f"SELECT id, partition, etag, body FROM {table}"
+        " WHERE partition = ? AND id = ? AND (expires IS NULL OR expires > ?)"
+    )
+    return [connection.execute(statement, (*key, now)).fetchone() for key in keys]
+
+
+def _write(connection: sqlite3.Connection, batches: Sequence[_Prepared]) -> list[Exception | None]:
+    """Every batch for itself: a lost compare-and-set undoes its own batch only."""
+    answers: list[Exception | None] = []
+    for batch in batches:
+        single = len(batch.steps) == 1
+        if not single:
+            connection.execute("SAVEPOINT batch")
+        answer: Exception | None = None
+        for index, step in enumerate(batch.steps):
+            if not _apply(connection, batch, *step):
+                answer = Conflict(
+                    f"{type(step[0]).__name__.lower()} of {step[0].id!r} in {batch.table} lost", index=index
+                )
+                break
+        if not single:
+            if answer is not None:
+                connection.execute("ROLLBACK TO batch")
+            connection.execute("RELEASE batch")
+        answers.append(answer)
+    return answers
+
+
+def _apply(
+    connection: sqlite3.Connection, batch: _Prepared, write: Write, body: str, etag: str, expires: float | None
+) -> bool:
+    """One write; True when it took effect. A document that has expired counts as absent."""
+    table, partition, now = batch.table, batch.partition, batch.now
+    done: sqlite3.Cursor
+    match write:
+        case Create(id=identifier):
+            done = connection.execute(
+                f"INSERT INTO {table} (partition, id, etag, expires, body) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (partition, id) DO UPDATE SET etag = excluded.etag, expires = excluded.expires,"
+                f" body = excluded.body WHERE {table}.expires <= ?",
+                (partition, identifier, etag, expires, body, now),
+            )
+        case Replace(id=identifier, etag=expected):
+            done = connection.execute(
+                f"UPDATE {table} SET etag = ?, expires = ?, body = ? WHERE partition = ? AND id = ? AND etag = ?"
+                " AND (expires IS NULL OR expires > ?)",
+                (etag, expires, body, partition, identifier, expected, now),
+            )
+        case Upsert(id=identifier):
+            done = connection.execute(
+                f"INSERT INTO {table} (partition, id, etag, expires, body) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (partition, id) DO UPDATE SET etag = excluded.etag, expires = excluded.expires,"
+                " body = excluded.body",
+                (partition, identifier, etag, expires, body),
+            )
+        case Delete(id=identifier, etag=None):
+            connection.execute(f"DELETE FROM {table} WHERE partition = ? AND id = ?", (partition, identifier))
+            return True
+        case Delete(id=identifier, etag=expected):
+            done = connection.execute(
+                f"DELETE FROM {table} WHERE partition = ? AND id = ? AND etag = ? AND (expires IS NULL OR expires > ?)",
+                (partition, identifier, expected, now),
+            )
+    return done.rowcount == 1
+
+
+def _sweep(connection: sqlite3.Connection, items: Sequence[tuple[float, int]]) -> list[int | Exception]:
+    now, limit = items[0]
+    removed = 0
+    tables = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'doc\\_%' ESCAPE '\\'"
+    )
+    for (table,) in tables.fetchall():
+        if removed >= limit:
+            break
+        removed += connection.execute(
+            f"DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE expires <= ? LIMIT ?)",
+            (now, limit - removed),
+        ).rowcount
+    return [removed, *([0] * (len(items) - 1))]

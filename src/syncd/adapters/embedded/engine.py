@@ -1,0 +1,290 @@
+"""One SQLite file behind one writer thread.
+
+    loop:    await write(handler, item)  ->  inbox  --one wake-up per loop iteration-->  writer thread
+    writer:  take everything that is there -> BEGIN -> each handler once, with all its items -> COMMIT (fsync) -> answers
+
+Group commit: one fsync serves all who arrived meanwhile, so throughput grows with the load and a lone write still takes one
+fsync. Requests that are in the inbox together are concurrent by definition (each caller awaits its answer), so they may run in
+any order: all items of one handler run as one call, which is what makes set-at-a-time SQL possible. Each handler works inside its
+own savepoint; one that raises is rolled back and its items are tried alone, so nobody fails for a neighbour.
+
+An answer is given only after COMMIT with `synchronous=FULL` returned: what was answered survives a power cut.
+Checkpoints (copying the log into the file) run on their own thread, so that no commit waits for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, TypeVarTuple, cast
+
+from syncd.adapters.embedded.faults import mapped
+from syncd.adapters.embedded.files import Checkpointer, connect, connect_read_only
+from syncd.domain.errors import Overloaded
+from syncd.ports.observe import Observe, ignore
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
+#: Runs on the writer thread inside the open transaction; one answer per item, an Exception for an item it left undone.
+Handler = Callable[[sqlite3.Connection, Sequence[Item]], Sequence[Result | Exception]]
+#: One waiting request: handler, item, size in bytes, who waits. Handlers of different items share one inbox, hence Any.
+_Request = tuple[Handler[Any, Any], Any, int, "asyncio.Future[Any]"]
+_Answer = tuple["asyncio.Future[Any]", Any]
+
+READERS = 3
+
+
+class Engine:
+    """Open with `Engine.open`; every method is called on the loop that opened it."""
+
+    def __init__(self, path: Path, *, observe: Observe, inbox_operations: int, inbox_bytes: int) -> None:
+        self.path = path
+        self._observe = observe
+        self._limits = (inbox_operations, inbox_bytes)
+        self._loop = asyncio.get_running_loop()
+        self._gathering: list[_Request] = []
+        self._waiting = [0, 0]  # operations and bytes that have no answer yet
+        self._inbox: deque[_Request] = deque()
+        self._wake = threading.Semaphore(0)
+        self._closing = False
+        self._effects: list[Callable[[], None]] = []
+        self._writer: threading.Thread | None = None
+        self._readers: _Readers | None = None
+        self._checkpointer: Checkpointer | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        prepare: Callable[[sqlite3.Connection], None],
+        *,
+        durable: bool = True,
+        observe: Observe = ignore,
+        inbox_operations: int = 50_000,
+        inbox_bytes: int = 256 * 1024 * 1024,
+    ) -> Engine:
+        """Open or create the file and run `prepare` (schema, recovery) in one transaction. Raises StoreUnusable.
+
+        `durable=False` leaves out fsync, for tests that open hundreds of stores.
+        """
+        engine = cls(path, observe=observe, inbox_operations=inbox_operations, inbox_bytes=inbox_bytes)
+        connection = await asyncio.to_thread(connect, path, prepare, durable=durable)
+        engine._readers = _Readers(path, READERS, engine._loop)
+        engine._checkpointer = Checkpointer(path)
+        engine._writer = threading.Thread(target=engine._run, args=(connection,), name="sqlite-writer", daemon=True)
+        engine._writer.start()
+        return engine
+
+    async def write(self, handler: Handler[Item, Result], item: Item, *, size: int = 0) -> Result:
+        """Run `handler` for `item` in the next transaction; returns after it is durable.
+
+        `size` is about how many bytes the item keeps in memory. Raises Overloaded when the inbox is full.
+        """
+        if self._closing:
+            raise Overloaded("the store is closing", retry_after=1.0)
+        waiting = self._waiting
+        if waiting[0] >= self._limits[0] or waiting[1] + size > self._limits[1]:
+            raise Overloaded(
+                f"{waiting[0]} writes ({waiting[1]} bytes) are waiting for the disk that holds {self.path}",
+                retry_after=1.0,
+            )
+        waiting[0] += 1
+        waiting[1] += size
+        future: asyncio.Future[Result] = self._loop.create_future()
+        if not self._gathering:
+            self._loop.call_soon(self._hand_over)
+        self._gathering.append((handler, item, size, future))
+        return await future
+
+    async def read(self, function: Callable[[sqlite3.Connection, *Arguments], Result], *args: *Arguments) -> Result:
+        """Run `function` on a read-only connection; it sees everything that was answered before."""
+        assert self._readers
+        return await self._readers.submit(function, *args)
+
+    def after_commit(self, effect: Callable[[], None]) -> None:
+        """For handlers: run `effect` on the writer thread once the transaction is durable; not at all if it fails."""
+        self._effects.append(effect)
+
+    async def backup(self, target: Path) -> None:
+        """A consistent copy while work goes on, put in place in one rename."""
+        await asyncio.to_thread(_backup, self.path, target)
+
+    async def close(self) -> None:
+        """Finish what was accepted, then close. Idempotent."""
+        if self._closing:
+            return
+        self._closing = True
+        self._hand_over()
+        self._wake.release()
+        for thread in (self._writer, self._readers, self._checkpointer):
+            if thread is not None:
+                await asyncio.to_thread(thread.join)
+
+    def _hand_over(self) -> None:
+        if self._gathering:
+            self._inbox.extend(self._gathering)
+            self._gathering.clear()
+            self._wake.release()
+
+    # -- the writer thread --------------------------------------------------------------------------------------------
+
+    def _run(self, connection: sqlite3.Connection) -> None:
+        inbox, wake = self._inbox, self._wake
+        while True:
+            wake.acquire()
+            requests: list[_Request] = []
+            while inbox:
+                requests.append(inbox.popleft())
+            if requests:
+                started = time.perf_counter()
+                answers = self._commit(connection, requests)
+                self._deliver(requests, answers)
+                self._observe("engine_commit", operations=len(requests), duration=time.perf_counter() - started)
+                assert self._checkpointer
+                self._checkpointer.written(connection)
+            elif self._closing:
+                connection.close()
+                return
+
+    def _commit(self, connection: sqlite3.Connection, requests: list[_Request]) -> list[_Answer]:
+        groups: dict[Handler[Any, Any], list[_Request]] = {}
+        for request in requests:
+            groups.setdefault(request[0], []).append(request)
+        answers: list[_Answer] = []
+        self._effects.clear()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for handler, members in groups.items():
+                answers.extend(self._guarded(connection, handler, members))
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.rollback()
+            failure = mapped(error, self.path)
+            return [(request[3], failure) for request in requests]
+        for effect in self._effects:
+            effect()
+        return answers
+
+    def _guarded(
+        self, connection: sqlite3.Connection, handler: Handler[Any, Any], members: list[_Request]
+    ) -> list[_Answer]:
+        """All items of one handler at once; where that fails, each alone."""
+        connection.execute("SAVEPOINT handler")
+        effects = len(self._effects)
+        try:
+            results = handler(connection, [member[1] for member in members])
+            answers = [(member[3], result) for member, result in zip(members, results, strict=True)]
+        except (
+            Exception
+        ) as error:  # a handler may fail in any way; the writer thread must live, and neighbours must not pay
+            if not connection.in_transaction:  # SQLite itself gave the transaction up (full disk): nobody was served
+                raise mapped_or_same(error, self.path) from error
+            connection.execute("ROLLBACK TO handler")
+            del self._effects[effects:]
+            if len(members) == 1:
+                answers = [(members[0][3], mapped_or_same(error, self.path))]
+            else:
+                answers = [answer for member in members for answer in self._guarded(connection, handler, [member])]
+        connection.execute("RELEASE handler")
+        return answers
+
+    def _deliver(self, requests: list[_Request], answers: list[_Answer]) -> None:
+        size = sum(request[2] for request in requests)
+        # The loop is gone only when the world that asked is gone (a crash test); there is nobody left to answer.
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._settle, answers, len(requests), size)
+
+    def _settle(self, answers: list[_Answer], operations: int, size: int) -> None:
+        self._waiting[0] -= operations
+        self._waiting[1] -= size
+        resolve(answers)
+
+
+def resolve(answers: Sequence[_Answer]) -> None:
+    """Give each waiting future its answer; those that were cancelled meanwhile get none."""
+    for future, result in answers:
+        if not future.done():
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+
+def mapped_or_same(error: Exception, path: Path) -> Exception:
+    if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError) or not isinstance(error, sqlite3.Error):
+        return error
+    return mapped(error, path)
+
+
+class _Readers:
+    """A few threads, each with a read-only connection; requests of one loop iteration are spread over them."""
+
+    def __init__(self, path: Path, count: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._path = path
+        self._loop = loop
+        self._gathering: list[_Request] = []
+        self._inbox: deque[list[_Request]] = deque()
+        self._wake = threading.Semaphore(0)
+        self._threads = [
+            threading.Thread(target=self._run, name=f"sqlite-reader-{number}", daemon=True) for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    async def submit(self, function: Callable[..., Result], *args: object) -> Result:
+        future: asyncio.Future[Result] = self._loop.create_future()
+        if not self._gathering:
+            self._loop.call_soon(self._hand_over)
+        self._gathering.append((cast("Handler[Any, Any]", function), args, 0, future))
+        return await future
+
+    def join(self) -> None:
+        for _ in self._threads:
+            self._wake.release()
+        for thread in self._threads:
+            thread.join()
+
+    def _hand_over(self) -> None:
+        requests, self._gathering = self._gathering, []
+        share = -(-len(requests) // len(self._threads))
+        for start in range(0, len(requests), share):
+            self._inbox.append(requests[start : start + share])
+            self._wake.release()
+
+    def _run(self) -> None:
+        connection = connect_read_only(self._path)
+        while True:
+            self._wake.acquire()
+            if not self._inbox:
+                connection.close()
+                return
+            answers: list[_Answer] = []
+            for function, args, _, future in self._inbox.popleft():
+                try:
+                    answers.append((future, cast("Callable[..., Any]", function)(connection, *args)))
+                except Exception as error:  # noqa: BLE001 - whatever a read does wrong belongs to its caller, not to this thread
+                    answers.append((future, mapped_or_same(error, self._path)))
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(resolve, answers)
+
+
+def _backup(source: Path, target: Path) -> None:
+    partial = target.with_name(target.name + ".partial")
+    partial.unlink(missing_ok=True)
+    reader, writer = connect_read_only(source), sqlite3.connect(partial)
+    try:
+        reader.backup(writer, pages=4096)
+    except sqlite3.Error as error:
+        partial.unlink(missing_ok=True)
+        raise mapped(error, target) from error
+    finally:
+        writer.close()
+        reader.close()
+    partial.replace(target)

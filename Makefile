@@ -1,0 +1,68 @@
+# Everything here works as the first command in a fresh clone, and is quick when repeated.
+#   PYTHON=/path/to/python3.12 make test     another interpreter (>= 3.11) than the first one found
+#   make test PYTEST='-k lock'               more arguments for pytest
+#   PREREQUISITES=off make test              go on without what is missing; the tests that need it are skipped, and say so
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG ?= config/syncd.toml
+PYTEST ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LOCKED := pyproject.toml constraints.lock
+
+.PHONY: help demo run test check format bench lock clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | while IFS= read -r line; do \
+		printf '  make %-8s %s\n' "$${line%% - *}" "$${line#* - }"; done
+
+demo: $(VENV)/.run ## start syncd on this machine, run every flow once on sample data, show the dashboard (DEMO_EXIT=1: end after it)
+	@exec $(BIN)/syncd demo
+
+run: $(VENV)/.run ## the daemon with config/syncd.toml (CONFIG=... for another file)
+	@exec $(BIN)/syncd run --config $(CONFIG)
+
+test: $(VENV)/.dev ## the whole suite, with the gate of 90 % of lines
+	@.ci/prerequisites cc redis-server
+	@mkdir -p build/coverage && rm -f build/coverage/data*
+	@COVERAGE_FILE="$(CURDIR)/build/coverage/data" $(BIN)/python -m pytest --cov --cov-report=term $(PYTEST)
+
+check: $(VENV)/.dev ## format, lint, types and import contracts; no tests
+	@$(BIN)/ruff format --check --quiet src tests || { echo 'make format puts that right' >&2; exit 1; }
+	@$(BIN)/ruff check --quiet src tests
+	@$(BIN)/mypy
+	@PYTHONPATH=src $(BIN)/lint-imports --no-logo --no-cache
+
+format: $(VENV)/.dev ## format, and repair what the linter can
+	@$(BIN)/ruff check --quiet --fix-only src tests
+	@$(BIN)/ruff format src tests
+
+bench: $(VENV)/.dev ## the benchmarks, each beside its reference in the same run
+	@.ci/prerequisites cc redis-server wrk
+	@exec $(BIN)/python -m tests.benchmarks
+
+lock: ## renew constraints.lock with the newest versions that pyproject.toml allows
+	@.ci/lock
+
+clean: ## remove what the other commands made
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps say for which pyproject.toml and constraints.lock the environment was made. What runs syncd is enough for `run` and
+# `demo`; the rest brings the tools as well.
+$(BIN)/python:
+	@.ci/environment $(VENV)
+
+$(VENV)/.run: $(LOCKED) $(BIN)/python
+	@echo 'Installing syncd into $(VENV)'
+	@$(PIP) install -c constraints.lock -e '.[speed]'
+	@touch $@
+
+$(VENV)/.dev: $(LOCKED) $(BIN)/python
+	@echo 'Installing syncd and its tools into $(VENV)'
+	@$(PIP) install -c constraints.lock -e '.[dev,speed]'
+	@touch $(VENV)/.run $@

@@ -1,0 +1,136 @@
+"""JSON from outside, read strictly: what one reader takes as one value and the next reader as another is refused.
+
+RFC 8259 leaves duplicate names, lone surrogates, huge numbers and nesting to the reader, and Python's reader adds NaN. What is
+let in here is stored, compared, pushed to other systems and read by other languages; it must mean one thing everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+
+from syncd.domain.errors import NotUnderstood
+from syncd.domain.jsontypes import Json, JsonObject
+
+#: Levels of arrays and objects. Deeper than any document that a provider of ours sends (GitHub's reach 8); the interpreter's own
+#: limit would be its stack.
+MAX_DEPTH = 64
+#: Characters of a name or number that a reason quotes.
+_QUOTED = 60
+
+
+def parse(body: bytes) -> Json:
+    """The value in `body`. Raises NotUnderstood with a reason that says where and why."""
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise NotUnderstood(f"the body is not UTF-8: byte {error.start} begins no character") from None
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite, parse_int=_integer
+        )
+        _check(value, 0)
+    except RecursionError:
+        raise NotUnderstood(f"the body is nested deeper than {MAX_DEPTH} levels") from None
+    except json.JSONDecodeError as error:
+        if not text.strip():
+            raise NotUnderstood("the body is empty") from None
+        raise NotUnderstood(f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    return value
+
+
+def parse_object(body: bytes) -> JsonObject:
+    """As `parse`, and it must be an object."""
+    value = parse(body)
+    if not isinstance(value, dict):
+        raise NotUnderstood(f"the body must be a JSON object; it is {kind_of(value)}")
+    return value
+
+
+def parse_message(body: bytes) -> JsonObject:
+    """As `parse_object`; a string that holds JSON is read once more, because producers in the field encode twice."""
+    value = parse(body)
+    return parse_object(value.encode() if isinstance(value, str) else body)
+
+
+def kind_of(value: Json) -> str:
+    """What a person calls this kind of value."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "a string"
+    return "an array" if isinstance(value, list) else "an object"
+
+
+def same(left: Json, right: Json) -> bool:
+    """Equal as JSON. Python's own `==` takes true for 1 and false for 0."""
+    if isinstance(left, dict):
+        return (
+            isinstance(right, dict)
+            and left.keys() == right.keys()
+            and all(same(value, right[name]) for name, value in left.items())
+        )
+    if isinstance(left, list):
+        return (
+            isinstance(right, list)
+            and len(left) == len(right)
+            and all(same(one, other) for one, other in zip(left, right, strict=True))
+        )
+    return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)
+
+
+def canonical(value: Json) -> str:
+    """One text per value: names sorted, no blanks. For hashes and for ties that every replica must break alike."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _object(pairs: list[tuple[str, Json]]) -> JsonObject:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise NotUnderstood(f"the name {twice[:_QUOTED]!r} occurs twice in one object")
+    return found
+
+
+def _constant(name: str) -> Json:
+    raise NotUnderstood(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise NotUnderstood(f"the number {text[:_QUOTED]} is out of range")
+    return value
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:  # Python refuses beyond 4,300 digits: reading them takes quadratic time
+        raise NotUnderstood(f"the number {text[:_QUOTED]}... has {len(text)} digits") from None
+
+
+def _check(value: Json, depth: int) -> None:
+    if isinstance(value, str):
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise NotUnderstood("the body holds half of a surrogate pair, which is no character") from None
+        return
+    if not isinstance(value, dict | list):
+        return
+    if depth >= MAX_DEPTH:
+        raise NotUnderstood(f"the body is nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check(name, depth)
+            _check(inner, depth + 1)
+    else:
+        for inner in value:
+            _check(inner, depth + 1)

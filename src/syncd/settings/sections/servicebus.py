@@ -1,0 +1,14 @@
+"""`[servicebus]`: Azure Service Bus for queues."""
+
+from __future__ import annotations
+
+from syncd.settings.sections.base import Section
+from syncd.settings.values import SecretText, Text, setting
+
+
+class ServiceBusSettings(Section):
+    connection_string: SecretText | None = setting(
+        None, "Connection string of the namespace. Setting it selects Service Bus.", early=True, later=True
+    )
+    queue_inbound: Text = setting("sync-inbound", "Entity behind the queue sync-inbound.", early=True, later=True)
+    queue_outbound: Text = setting("sync-outbound", "Entity behind the queue sync-outbound.", early=True, later=True)

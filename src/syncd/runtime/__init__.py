@@ -1,0 +1,1 @@
+"""What keeps running: the daemon, its supervised services, workers, the ticker, reload and drain."""

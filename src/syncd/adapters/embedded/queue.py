@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from syncd.adapters.embedded.codec import dumps, loads
 from syncd.adapters.embedded.engine import Engine
-from syncd.adapters.embedded.leasing import HeldLease, LeaseDesk, LeaseRequest, Step
+from syncd.adapters.embedded.leasing import HeldLease, LeaseAnswer, LeaseDesk, LeaseRequest, Step
 from syncd.domain.messages import LANES, Envelope
 from syncd.ports.clock import Clock
 from syncd.ports.queue import (
@@ -82,6 +82,7 @@ class EmbeddedQueue:
         self._clock = clock
         self._desk = LeaseDesk(engine.after_commit)
         self._arrivals: dict[str, asyncio.Event] = {}
+        self._returning: asyncio.Future[list[bool]] | None = None
 
     async def send(self, queue: str, messages: Sequence[Message]) -> list[Sent]:
         now = self._clock.now()
@@ -98,7 +99,12 @@ class EmbeddedQueue:
             arrival = self._arrivals.setdefault(queue, asyncio.Event())
             arrival.clear()
             request = LeaseRequest(queue, count, duration, tuple(busy), self._clock.now())
-            answer = await self._engine.write(self._desk.lease, request)
+            leasing = asyncio.ensure_future(self._engine.write(self._desk.lease, request))
+            try:
+                answer = await asyncio.shield(leasing)
+            except asyncio.CancelledError:
+                leasing.add_done_callback(self._give_back)
+                raise
             if answer.rows:
                 return [
                     Delivery(queue, Envelope.from_json(loads(envelope)), body, lease, deliveries, enqueued)
@@ -110,6 +116,12 @@ class EmbeddedQueue:
             if answer.next_due is not None:
                 rest = min(rest, max(answer.next_due - self._clock.now(), 0.001))
             await self._arrival(arrival, rest)
+
+    def _give_back(self, leasing: asyncio.Future[LeaseAnswer]) -> None:
+        """Nobody waits for this lease any more: what it took is released as if it had never been taken."""
+        if not leasing.cancelled() and leasing.exception() is None and leasing.result().rows:
+            steps: list[Step] = [(row[0], None, True) for row in leasing.result().rows]
+            self._returning = asyncio.ensure_future(self._engine.write(self._desk.settle, steps))
 
     async def _arrival(self, arrival: asyncio.Event, seconds: float) -> None:
         """Until something arrives, or the time is over by the injected clock."""

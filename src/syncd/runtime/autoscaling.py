@@ -1,0 +1,46 @@
+"""How many receivers a queue deserves now: pure arithmetic over what the last lease and the loop showed."""
+
+from __future__ import annotations
+
+from syncd.runtime.work import WorkerLimits
+
+#: Without work for so long, one receiver is left, which waits in a long poll and holds nothing. Seconds.
+IDLE_AFTER = 600.0
+#: Half the receivers go when a quarter was enough for so long. Seconds.
+SHRINK_AFTER = 60.0
+#: No growth while the event loop answers later than this: more concurrency would only add to the delay. Seconds.
+CROWDED_LOOP = 0.25
+
+
+class Receivers:
+    """Doubles while leases come back full, halves when three quarters were not needed for a minute, sleeps after ten idle minutes."""
+
+    def __init__(self, limits: WorkerLimits, now: float) -> None:
+        self.limits = limits
+        self.target = limits.minimum
+        self._peak = 0
+        self._shrink_at = now + SHRINK_AFTER
+        self._busy_at = now
+
+    def leased(self, *, asked: int, got: int, in_flight: int, now: float, loop_lag: float = 0.0) -> None:
+        """Tell what a lease brought; `in_flight` counts the units that run, the new ones included."""
+        limits = self.limits
+        self._peak = max(self._peak, in_flight)
+        if in_flight:
+            self._busy_at = now
+        if got and got >= asked and loop_lag < CROWDED_LOOP:
+            self.target = min(limits.maximum, max(limits.minimum, self.target * 2))
+        if now >= self._shrink_at:
+            if self._peak <= self.target // 4:
+                self.target = max(limits.minimum, self.target // 2)
+            self._peak, self._shrink_at = in_flight, now + SHRINK_AFTER
+        if now - self._busy_at >= IDLE_AFTER:
+            self.target = 1
+        elif got:
+            self.target = max(self.target, limits.minimum)
+
+    def adopt(self, limits: WorkerLimits) -> None:
+        """New limits after a reload."""
+        if limits != self.limits:
+            self.limits = limits
+            self.target = min(max(self.target, limits.minimum), limits.maximum)

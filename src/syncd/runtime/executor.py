@@ -1,0 +1,160 @@
+"""From a leased message to a recorded outcome.
+
+    judge (too old? killed its worker? too new?) -> fetch body -> handle -> outcome -> record
+
+Whatever happens in a handler ends as one of five outcomes; `record` is the only place that turns them into queue calls. A message
+is completed only after its effects, or the document that parks it, are durable (G6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+
+from syncd.domain.errors import Bin, NotFound, SyncdError
+from syncd.domain.messages import MESSAGE_LIFETIME, MESSAGE_SCHEMA
+from syncd.domain.outcomes import Continue, Done, Outcome, Park, Retry, Snooze
+from syncd.domain.retry import outcome_of
+from syncd.ports.blobs import Blobs
+from syncd.ports.clock import Clock
+from syncd.ports.observe import Observe
+from syncd.ports.queue import Complete, Delivery, Message, Next, Queue, Release, Settlement
+from syncd.runtime.work import Handler, Work, Workload
+
+#: Leases of one hop after which the message is taken for what kills its worker.
+MOST_DELIVERIES = 5
+#: How long a message of an unknown kind or schema waits for a release that knows it. Seconds.
+NEWER_RELEASE_WAIT = 60.0
+#: How often recording an outcome is tried while the store refuses, and the pause between. The lease is held all the while.
+RECORD_TRIES = 20
+RECORD_PAUSE = 0.5
+
+ParkMessage = Callable[[Delivery, bytes, Bin, str], Awaitable[None]]
+
+
+class Executor:
+    def __init__(self, *, queue: Queue, blobs: Blobs, park: ParkMessage, clock: Clock, observe: Observe) -> None:
+        self._queue = queue
+        self._blobs = blobs
+        self._park = park
+        self._clock = clock
+        self._observe = observe
+        self._recording: set[asyncio.Task[None]] = set()
+
+    async def execute(self, work: Work, workload: Workload) -> None:
+        """Handle and record. Cancelled: the message goes back unworked, and that is recorded all the same."""
+        delivery = work.delivery
+        started = self._clock.monotonic()
+        handler = workload.handlers.get(delivery.envelope.kind)
+        try:
+            outcome = self._judge(delivery, handler) or await self._handle(work, handler)
+        except asyncio.CancelledError:
+            await self._shielded(self._settle(Release(delivery)))
+            raise
+        await self._shielded(self._record(delivery, work.body, outcome))
+        self._observe(
+            "unit_done",
+            kind=delivery.envelope.kind,
+            queue=delivery.queue,
+            outcome=type(outcome).__name__.lower(),
+            reason=getattr(outcome, "reason", None),
+            label=getattr(outcome, "label", None),
+            attempt=delivery.envelope.attempt,
+            duration=self._clock.monotonic() - started,
+            tenantId=delivery.envelope.tenant_id,
+            connectionId=delivery.envelope.connection_id,
+            correlationId=delivery.envelope.correlation_id,
+            originId=delivery.envelope.origin_id,
+        )
+
+    async def flush(self) -> None:
+        """Wait for the outcomes that are being recorded, also those whose unit was cancelled meanwhile."""
+        while self._recording:
+            await asyncio.wait(self._recording)
+
+    async def _shielded(self, recording: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(recording)
+        self._recording.add(task)
+        task.add_done_callback(self._recording.discard)
+        await asyncio.shield(task)
+
+    def _judge(self, delivery: Delivery, handler: Handler | None) -> Outcome | None:
+        """The outcome that needs no handler."""
+        envelope, now = delivery.envelope, self._clock.now()
+        if delivery.deliveries > MOST_DELIVERIES:
+            return Park(bin="poison", reason=f"the worker died with it {delivery.deliveries - 1} times")
+        if envelope.expires_at is not None and envelope.expires_at <= now:
+            return Park(
+                bin="expired", reason=f"gave up after {envelope.hop + 1} hops and {envelope.attempt} failed attempts"
+            )
+        if envelope.schema > MESSAGE_SCHEMA + 1 or handler is None:
+            what = f"kind {envelope.kind!r}, schema {envelope.schema}"
+            return Snooze(until=now + NEWER_RELEASE_WAIT, reason=f"waits for a release that knows it ({what})")
+        return None
+
+    async def _handle(self, work: Work, handler: Handler | None) -> Outcome:
+        assert handler is not None
+        envelope = work.envelope
+        try:
+            if envelope.body_ref is not None:
+                work.body = await self._blobs.get(envelope.body_ref)
+            return await handler.handle(work)
+        except NotFound as error:
+            return Park(bin=error.bin, reason=str(error))
+        except Exception as error:  # noqa: BLE001 - any failure of a handler is an outcome: retried, snoozed or parked, never lost
+            if not isinstance(error, SyncdError):
+                self._observe("handler_bug", kind=envelope.kind, error=error)
+            return outcome_of(
+                error,
+                attempt=envelope.attempt,
+                now=self._clock.now(),
+                draw=random.random(),  # noqa: S311 - jitter, not a secret
+                policy=handler.retries,
+            )
+
+    async def _record(self, delivery: Delivery, body: bytes, outcome: Outcome) -> None:
+        match outcome:
+            case Done():
+                await self._settle(Complete(delivery))
+            case Continue(body=following):
+                await self._settle(self._next(delivery, following, self._clock.now(), renew=True))
+            case Retry(after=after):
+                await self._settle(self._next(delivery, None, self._clock.now() + after, failed=True))
+            case Snooze(until=until):
+                await self._settle(self._next(delivery, None, until))
+            case Park(bin=where, reason=reason):
+                await self._persist(lambda: self._park(delivery, body, where, reason))
+                await self._settle(Complete(delivery))
+
+    def _next(
+        self, delivery: Delivery, body: bytes | None, due: float, *, failed: bool = False, renew: bool = False
+    ) -> Next:
+        """The next hop carries the same body (or reference) unless the handler gave another."""
+        envelope = delivery.envelope.next_hop(
+            failed=failed, expires_at=self._clock.now() + MESSAGE_LIFETIME if renew else None
+        )
+        return Next(delivery, Message(envelope, delivery.body if body is None else body, due))
+
+    async def _settle(self, settlement: Settlement) -> None:
+        async def settle() -> None:
+            [kept] = await self._queue.settle([settlement])
+            if not kept:
+                self._observe(
+                    "lease_lost", queue=settlement.delivery.queue, originId=settlement.delivery.envelope.origin_id
+                )
+
+        await self._persist(settle)
+
+    async def _persist(self, write: Callable[[], Awaitable[None]]) -> None:
+        """Try until the store takes it. Giving up is safe: the lease runs out and the message comes again."""
+        tries = 0
+        while True:
+            try:
+                await write()
+                return
+            except SyncdError as error:
+                tries += 1
+                if tries == RECORD_TRIES or error.retry == "never":
+                    raise
+                await self._clock.sleep(RECORD_PAUSE)

@@ -50,22 +50,17 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def open_path() -> Iterator[Path]:
-    """A directory that any user may enter; pytest's own are closed to others."""
+def closed_path() -> Iterator[Path]:
+    """A directory that we may enter and not write: root becomes nobody for the length of the test, as root may write anywhere."""
     with tempfile.TemporaryDirectory() as made:
         path = Path(made)
-        path.chmod(0o755)
+        path.chmod(0o555)
+        before = os.geteuid()
+        os.seteuid(before or 65534)
         yield path
-
-
-@pytest.fixture
-def unprivileged() -> Iterator[None]:
-    """Root may write anywhere: be nobody for the length of the test."""
-    before = os.geteuid()
-    if before == 0:
-        os.seteuid(65534)
-    yield
-    os.seteuid(before)
+        if before == 0:
+            os.seteuid(0)
+        path.chmod(0o755)
 
 
 def test_the_directory_is_made_for_its_owner_alone_and_names_the_process(tmp_path: Path) -> None:
@@ -162,15 +157,15 @@ def test_a_file_in_the_way_is_named(tmp_path: Path, inside: str) -> None:
     assert (tmp_path / "data").read_text() == "mine"
 
 
-def test_a_directory_that_we_may_not_make_comes_with_the_command(open_path: Path, unprivileged: None) -> None:
+def test_a_directory_that_we_may_not_make_comes_with_the_command(closed_path: Path) -> None:
     with pytest.raises(StoreUnusable, match=r"install -d -m 0700 -o \S+ .*/data`.*SYNCD_DAEMON__DATA_DIR"):
-        directory(open_path / "data").acquire()
+        directory(closed_path / "data").acquire()
 
 
-def test_a_directory_that_we_may_not_write_comes_with_the_command(open_path: Path, unprivileged: None) -> None:
+def test_a_directory_that_we_may_not_write_comes_with_the_command(closed_path: Path) -> None:
     with pytest.raises(StoreUnusable, match=r"may not write it: as root, run `install -d"):
-        directory(open_path).acquire()
-    assert list(open_path.iterdir()) == []
+        directory(closed_path).acquire()
+    assert list(closed_path.iterdir()) == []
 
 
 def test_a_planted_symbolic_link_is_not_followed(tmp_path: Path) -> None:
@@ -219,12 +214,10 @@ def test_a_disk_that_takes_nothing_is_refused_and_not_left_locked(
         pass
 
 
-def test_a_user_without_a_name_is_named_by_number(open_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if os.geteuid() != 0:
+def test_a_user_without_a_name_is_named_by_number(closed_path: Path) -> None:
+    if os.getuid() != 0:
         pytest.skip("only root can become a user without a name")
+    os.seteuid(0)
     os.seteuid(54321)
-    try:
-        with pytest.raises(StoreUnusable, match="uid 54321 may not write it"):
-            directory(open_path / "data").acquire()
-    finally:
-        os.seteuid(0)
+    with pytest.raises(StoreUnusable, match="uid 54321 may not write it"):
+        directory(closed_path / "data").acquire()

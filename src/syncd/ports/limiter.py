@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +16,10 @@ class Level:
     window: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """`allowed`: every level was charged. Otherwise none was, and `retry_after` seconds is when it may be this caller's turn;
+class Decision(NamedTuple):
+    """A tuple, because it is made for every request: a frozen dataclass takes longer to make than to decide.
+
+    `allowed`: every level was charged. Otherwise none was, and `retry_after` seconds is when it may be this caller's turn;
     with a `reservation` that turn is held: ask again with it at `reset_at`.
     """
 

@@ -1,0 +1,1 @@
+"""The command line: one file per command group, imported only when that group is called."""

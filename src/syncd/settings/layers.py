@@ -200,7 +200,7 @@ def _syncd_variable(layer: Layer, variable: Variable) -> list[Entry]:
         return []
     path = catalogue.path_of_environment_name(name)
     if path is None:
-        why = names.not_needed(name)
+        why = names.not_needed(name, variable.value)
         if why is not None:
             layer.seen[name] = why
         else:

@@ -132,7 +132,10 @@ INSTANCE_PREFIX = "INSTANCE_"
 #: Names that begin with SYNCD_ and are not keys.
 OWN_NAMES = {"SYNCD_CONFIG": "path of the TOML file, where --config is not given"}
 
-_SERVICE_LINK = re.compile(r"SYNCD_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)")
+#: Kubernetes sets these for a Service named syncd or syncd-*. SYNCD_..._PORT is one only where it holds tcp://: otherwise somebody
+#: meant a key.
+_SERVICE_LINK = re.compile(r"SYNCD_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)")
+_SERVICE_PORT = re.compile(r"SYNCD_(\w+_)?PORT")
 
 #: What replaced systems and platforms set and syncd has no use for: pattern -> why.
 _NOT_NEEDED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -159,11 +162,12 @@ IGNORED = {
 }
 
 
-def not_needed(name: str) -> str | None:
+def not_needed(name: str, value: str = "") -> str | None:
     """Why syncd has no use for a name that it recognises; None for a name that it does not recognise."""
     if name in IGNORED:
         return None
-    if _SERVICE_LINK.fullmatch(name) and "__" not in name:
+    linked = _SERVICE_PORT.fullmatch(name) and value.startswith(("tcp://", "udp://"))
+    if (linked or _SERVICE_LINK.fullmatch(name)) and "__" not in name:
         return "a Kubernetes service link"
     return next((why for pattern, why in _NOT_NEEDED if pattern.fullmatch(name)), None)
 

@@ -151,8 +151,8 @@ def _path(value: Json) -> Path:
     return Path(value if isinstance(value, Path) else _text(value)).expanduser().absolute()
 
 
-Duration = Annotated[float, BeforeValidator(duration), Form('a duration: seconds, or text such as "1.5s", "10m", "7d"')]
-Size = Annotated[int, BeforeValidator(size), Form('a size: bytes, or text such as "64KiB", "1MiB"')]
+Duration = Annotated[float, BeforeValidator(duration), Form('a duration such as 30 (seconds), "1.5s", "10m", "7d"')]
+Size = Annotated[int, BeforeValidator(size), Form('a size such as 65536 (bytes), "64KiB", "1MiB"')]
 Switch = Annotated[bool, BeforeValidator(switch), Form("true or false")]
 Whole = Annotated[int, BeforeValidator(_whole), Form("a whole number")]
 Number = Annotated[float, BeforeValidator(_number), Form("a number")]

@@ -1,0 +1,140 @@
+"""`syncd`: the table of commands, `run`, and the exit codes: 0 done, 1 failed, 2 usage, 78 bad configuration."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from syncd import __version__
+from syncd.cli.options import configuration_options, load_configuration
+from syncd.domain.errors import SyncdError
+from syncd.settings import ROLES, ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from syncd.settings import Loaded
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_CONFIGURATION = 78
+"""EX_CONFIG of sysexits.h."""
+
+#: name -> (module, attribute, help). A module that is not there is not listed. The help stands here, so that listing the
+#: commands imports none of them.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "run": ("main", "run", "Run the daemon."),
+    "check": ("config", "check", "Validate the configuration and try every dependency."),
+    "config": ("config", "command", "Show effective settings and every environment name."),
+    "migrate": ("migrate", "command", "Make a configuration from an .env, local.settings.json or host.json."),
+    "demo": ("demo", "command", "Start on sample data and show every flow once."),
+    "jobs": ("jobs", "command", "List, run, pause and resume scheduled jobs."),
+    "tasks": ("tasks", "command", "Add, list, cancel and retry sync tasks."),
+    "results": ("results", "command", "List and show results of sync tasks."),
+    "queues": ("queues", "command", "Look into queues; replay, edit and drop parked messages."),
+    "entities": ("entities", "command", "List, show and edit stored records."),
+    "connections": ("connections", "command", "Add, test and pull connections."),
+    "credentials": ("credentials", "command", "Set and refresh credentials; rotate the key."),
+    "webhooks": ("webhooks", "command", "Register, rotate, verify and replay webhooks."),
+    "conflicts": ("conflicts", "command", "List and resolve conflicts."),
+    "tenants": ("tenants", "command", "Remove a tenant everywhere."),
+    "backup": ("backup", "command", "Copy the store while it runs."),
+    "scaler": ("scaler", "command", "Plan, show and sweep container groups."),
+    "costs": ("costs", "command", "Import, trigger and report costs."),
+    "advisor": ("advisor", "command", "Fetch and report Azure Advisor recommendations."),
+    "providers": ("providers", "command", "List provider adapters, or begin a new one."),
+}
+
+
+class Commands(click.Group):
+    """Finds a command's module when it is called, not before: `syncd run` must start quickly."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name, (module, _, _) in COMMANDS.items() if find_spec(f"syncd.cli.{module}") is not None]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command = getattr(import_module(f"syncd.cli.{module}"), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][2]) for name in self.list_commands(ctx)])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            close = difflib.get_close_matches(args[0], self.list_commands(ctx), 1)
+            hint = f"Did you mean {close[0]!r}?" if close else "`syncd --help` lists the commands."
+            raise click.UsageError(f"There is no command {args[0]!r}. {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="syncd %(version)s")
+def cli() -> None:
+    """One daemon that keeps companies' systems in step.
+
+    Exit codes: 0 done, 1 failed, 2 usage, 78 bad configuration.
+    """
+
+
+def _roles(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]) -> list[str]:
+    roles = [role.strip() for text in given for role in text.split(",") if role.strip()]
+    for role in roles:
+        if role not in ROLES:
+            close = difflib.get_close_matches(role, ROLES, 1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise click.BadParameter(f"{role!r} is no role{hint}; roles: {', '.join(ROLES)}", ctx, option)
+    return list(dict.fromkeys(roles))
+
+
+@click.command("run")
+@configuration_options
+@click.option("--role", "roles", multiple=True, callback=_roles, metavar="ROLE,...", help="Parts to run; default: all.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the store lives; default: ./var.")
+def run(config: Path | None, env_files: tuple[Path, ...], roles: list[str], data_dir: Path | None) -> int:
+    """Run the daemon until SIGTERM. SIGHUP reads the file and the env files again."""
+    flags: dict[str, object] = {}
+    if roles:
+        flags["daemon.roles"] = roles
+    if data_dir is not None:
+        flags["daemon.data_dir"] = str(data_dir)
+    loaded = load_configuration(config, env_files, flags)
+    start: Callable[[Loaded], int] = import_module("syncd.bootstrap").run
+    return start(loaded)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and answer its exit code. Errors that we know are one message on stderr, never a traceback."""
+    try:
+        code = cli.main(None if arguments is None else list(arguments), "syncd", standalone_mode=False)
+    except ConfigurationError as error:
+        print(f"syncd: {error}", file=sys.stderr)
+        return EXIT_CONFIGURATION
+    except SyncdError as error:
+        print(f"syncd: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        print("syncd: interrupted", file=sys.stderr)
+        return EXIT_FAILED
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    return code if isinstance(code, int) else 0

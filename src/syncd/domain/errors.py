@@ -2,7 +2,8 @@
 
     SyncdError
     ├── Invalid                  the caller asked for something that no retry makes right
-    │   └── NotUnderstood        authentic input that we cannot read: kept raw, parked
+    │   ├── NotUnderstood        authentic input that we cannot read: kept raw, parked
+    │   └── TooLarge             more bytes than are taken here
     ├── NotFound                 the thing asked for does not exist
     ├── Conflict                 a compare-and-set or put-if-absent lost; re-read and decide again
     ├── LeaseLost                somebody else may own this work now; drop the outcome
@@ -71,6 +72,10 @@ class NotUnderstood(Invalid):
 
     bin: ClassVar[Bin] = "not_understood"
     label: ClassVar[str] = "not_understood"
+
+
+class TooLarge(Invalid):
+    label: ClassVar[str] = "too_large"
 
 
 class NotFound(SyncdError):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from syncd.domain.errors import NotUnderstood
-from syncd.domain.ids import digest, located
+from syncd.domain.ids import USER_ID, digest, located
 from syncd.domain.jsonbody import parse_message
 from syncd.domain.times import DAY, iso, parse
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 Operation = Literal["create", "update", "delete"]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
-#: Types of entities as they stand in partitions and ids: `tenant:type`.
-_ENTITY_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 #: Characters of an external id; Cosmos DB allows 1,023 bytes of an id, and ours hashes it, but rows show it.
 _MOST_EXTERNAL_ID = 500
 
@@ -40,7 +37,7 @@ class ReceivedEvent:
     """`data` holds some fields only: what is absent is not said, rather than removed."""
 
     def __post_init__(self) -> None:
-        if not _ENTITY_TYPE.fullmatch(self.entity_type):
+        if not USER_ID.fullmatch(self.entity_type):
             raise NotUnderstood(f"{self.entity_type[:80]!r} cannot be the type of an entity")
         if not self.entity_id or len(self.entity_id) > _MOST_EXTERNAL_ID:
             raise NotUnderstood(

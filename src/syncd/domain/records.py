@@ -14,7 +14,7 @@ when the content became so at its source. An alias `x~hash(connectionId, externa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from syncd.domain.collections import ENTITIES
 from syncd.domain.ids import digest
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from syncd.domain.jsontypes import JsonObject
 
 Direction = Literal["pull", "push", "both"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 Effect = Literal["created", "updated", "unchanged", "deleted", "outdated"]
 #: At the same moment an update stands over the creation that it follows, and a deletion over both.
 _RANK: dict[Operation, int] = {"create": 0, "update": 1, "delete": 2}

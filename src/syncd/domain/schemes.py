@@ -33,9 +33,11 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")  # RFC 9110, tok
 _NEVER_KEPT = re.compile(r"authorization|cookie|signature|token|secret|api-?key|hmac", re.IGNORECASE)
 
 
-def scheme_for(name: str, settings: JsonObject, known: Mapping[str, SignatureScheme]) -> SignatureScheme:
+def scheme_for(
+    name: str, settings: JsonObject, known: Mapping[str, SignatureScheme], *, tolerance: float = DEFAULT_TOLERANCE
+) -> SignatureScheme:
     """The scheme that a registration names: one of a provider's in `known`, which take no settings, or a generic one made from
-    `settings`. Raises Invalid with every wrong field at once."""
+    `settings`; `tolerance` in seconds is for signed times whose settings name none. Raises Invalid with every wrong field."""
     scheme = known.get(name)
     if scheme is not None:
         if settings:
@@ -50,10 +52,10 @@ def scheme_for(name: str, settings: JsonObject, known: Mapping[str, SignatureSch
         raise Invalid(
             f"there is no signature scheme {name!r}; there are: {names}", errors={"scheme": f"one of {names}"}
         )
-    return _generic(name, algorithm, settings)
+    return _generic(name, algorithm, settings, tolerance)
 
 
-def _generic(name: str, algorithm: Algorithm, settings: JsonObject) -> SignatureScheme:
+def _generic(name: str, algorithm: Algorithm, settings: JsonObject, tolerance: float) -> SignatureScheme:
     reader = _Reader(settings)
     header = reader.take("header", _header, DEFAULT_HEADER)
     timestamp_header = reader.take("timestampHeader", _header, None)
@@ -69,7 +71,7 @@ def _generic(name: str, algorithm: Algorithm, settings: JsonObject) -> Signature
         delivery_id_header=delivery_id_header,
         timestamp_header=timestamp_header,
         timestamp_format=reader.take("timestampFormat", _one_of(TIMESTAMP_FORMATS), "unix"),
-        tolerance=reader.take("tolerance", _seconds, DEFAULT_TOLERANCE),
+        tolerance=reader.take("tolerance", _seconds, tolerance),
         # A time that is not signed protects from nothing: whoever replays the body writes a new one.
         signed=reader.take("signed", _text, f"{TIMESTAMP}.{BODY}" if timestamp_header else BODY),
         event_type_header=reader.take("eventTypeHeader", _header, None),

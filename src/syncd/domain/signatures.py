@@ -35,8 +35,6 @@ TIMESTAMP = "{timestamp}"
 DELIVERY_ID = "{id}"
 #: Seconds by which a signed time may differ from ours, either way: Standard Webhooks, Slack and Stripe agree on it.
 DEFAULT_TOLERANCE = 300.0
-#: Bytes of a body, where neither the scheme nor the registration says otherwise.
-DEFAULT_BODY_BYTES = 1024 * 1024
 #: Signatures looked at in one header: enough for a rotation with two secrets and two algorithms, too few to make us work.
 MOST_SIGNATURES = 8
 #: Characters of a delivery id. GitHub's has 36, the longest known (Standard Webhooks) below 100.
@@ -67,7 +65,8 @@ class SignatureScheme:
     event_type_header: str | None = None
     kept_headers: tuple[str, ...] = ()
     """Headers that travel with the message. Never a signature, a cookie or an authorization."""
-    max_body_bytes: int = DEFAULT_BODY_BYTES
+    max_body_bytes: int | None = None
+    """The most that the sender ever sends, where that is more than the usual; None: the deployment's usual limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,8 +134,6 @@ class Daemon:
         self._groups: list[int] = []
         self._session: aiohttp.ClientSession | None = None
 
-    # -- the process -------------------------------------------------------------------------------------------------
-
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
@@ -261,8 +259,6 @@ class Daemon:
     def _tail(self, most: int = 8000) -> str:
         return self.log[-most:] or "(it wrote nothing)"
 
-    # -- the command line --------------------------------------------------------------------------------------------
-
     async def cli(self, *args: str, within: float = 60.0) -> tuple[int, str, str]:
         """`syncd <args>` with the daemon's environment: exit code, standard output, standard error."""
         process = await asyncio.create_subprocess_exec(
@@ -287,8 +283,6 @@ class Daemon:
             raise
         assert process.returncode is not None
         return process.returncode, out.decode(), err.decode()
-
-    # -- HTTP --------------------------------------------------------------------------------------------------------
 
     async def request(
         self,

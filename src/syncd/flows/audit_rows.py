@@ -78,7 +78,7 @@ class AuditRows:
             data = AUDIT_ROWS.upgraded(row.data)
             verdict, noted = self._judge(data, envelope, body_hash, now)
             if verdict is None:
-                kept = {name: data[name] for name in ("duplicates", "otherBodies") if name in data}
+                kept: JsonObject = {name: data[name] for name in ("duplicates", "otherBodies") if name in data}
                 noted = {**fresh, **kept, "term": data["term"] + 1}
             if noted is not None:
                 try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from syncd.domain.collections import PARKED
-from syncd.domain.errors import Conflict, Invalid, NotFound, Overloaded, SyncdError
+from syncd.domain.errors import Conflict, Invalid, NotFound, Overloaded, SyncdError, TooLarge
 from syncd.domain.ids import digest, located, partition_of
 from syncd.domain.messages import MESSAGE_LIFETIME, Envelope
 from syncd.domain.times import DAY, iso, month
@@ -36,6 +36,7 @@ _ATTEMPTS = 8
 _KEPT = 30 * DAY
 #: Seconds for which a repeated send of one hop is absorbed: longer than anybody takes to resume a replay.
 _RESEND_WINDOW = DAY
+_INLINE_BYTES = 64 * 1024
 #: Earlier bodies kept on an edited document.
 _HISTORY = 10
 
@@ -152,10 +153,13 @@ class Parked:
         raise _contended(identifier)
 
     async def edit(self, identifier: str, body: bytes) -> Document:
-        """Put another body in its place; what it was stays in the history. Raises NotFound, Conflict unless it is parked."""
+        """Put another body in its place; what it was stays in the history. Raises NotFound, Conflict unless it is parked,
+        TooLarge for more than a message holds inline."""
+        if len(body) > _INLINE_BYTES:
+            raise TooLarge(f"an edited body may have {_INLINE_BYTES} bytes; this one has {len(body)}")
 
         def change(data: JsonObject) -> JsonObject:
-            before = {name: data.pop(name) for name in ("raw", "rawEncoding", "bodyRef") if name in data}
+            before: JsonObject = {name: data.pop(name) for name in ("raw", "rawEncoding", "bodyRef") if name in data}
             data["envelope"] = {name: value for name, value in data["envelope"].items() if name != "bodyRef"}
             entry = {"at": iso(self._clock.now()), **before}
             return {**data, **raw_of(body, None), "history": [*data["history"], entry][-_HISTORY:]}

@@ -1,4 +1,4 @@
-"""`syncd`: the table of commands, `run`, and the exit codes: 0 done, 1 failed, 2 usage, 78 bad configuration."""
+"""`syncd`: the table of commands, and the exit codes: 0 done, 1 failed, 2 usage, 78 bad configuration."""
 
 from __future__ import annotations
 
@@ -8,20 +8,11 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from syncd import __version__
-from syncd.cli.options import configuration_options, load_configuration
 from syncd.domain.errors import SyncdError
-from syncd.settings import ROLES, ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from syncd.settings import Loaded
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -31,7 +22,7 @@ EXIT_CONFIGURATION = 78
 #: name -> (module, attribute, help). A module that is not there is not listed. The help stands here, so that listing the
 #: commands imports none of them.
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "run": ("main", "run", "Run the daemon."),
+    "run": ("run", "command", "Run the daemon."),
     "check": ("config", "check", "Validate the configuration and try every dependency."),
     "config": ("config", "command", "Show effective settings and every environment name."),
     "migrate": ("migrate", "command", "Make a configuration from an .env, local.settings.json or host.json."),
@@ -91,42 +82,15 @@ def cli() -> None:
     """
 
 
-def _roles(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]) -> list[str]:
-    roles = [role.strip() for text in given for role in text.split(",") if role.strip()]
-    for role in roles:
-        if role not in ROLES:
-            close = difflib.get_close_matches(role, ROLES, 1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            raise click.BadParameter(f"{role!r} is no role{hint}; roles: {', '.join(ROLES)}", ctx, option)
-    return list(dict.fromkeys(roles))
-
-
-@click.command("run")
-@configuration_options
-@click.option("--role", "roles", multiple=True, callback=_roles, metavar="ROLE,...", help="Parts to run; default: all.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the store lives; default: ./var.")
-def run(config: Path | None, env_files: tuple[Path, ...], roles: list[str], data_dir: Path | None) -> int:
-    """Run the daemon until SIGTERM. SIGHUP reads the file and the env files again."""
-    flags: dict[str, object] = {}
-    if roles:
-        flags["daemon.roles"] = roles
-    if data_dir is not None:
-        flags["daemon.data_dir"] = str(data_dir)
-    loaded = load_configuration(config, env_files, flags)
-    start: Callable[[Loaded], int] = import_module("syncd.bootstrap").run
-    return start(loaded)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and answer its exit code. Errors that we know are one message on stderr, never a traceback."""
     try:
         code = cli.main(None if arguments is None else list(arguments), "syncd", standalone_mode=False)
-    except ConfigurationError as error:
-        print(f"syncd: {error}", file=sys.stderr)
-        return EXIT_CONFIGURATION
     except SyncdError as error:
+        from syncd.settings import ConfigurationError  # here: `--version` and `--help` need no settings
+
         print(f"syncd: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        return EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else EXIT_FAILED
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -37,7 +37,13 @@ def print_rows(rows: Sequence[Mapping[str, Json]], columns: Mapping[str, str], o
         table.add_column(heading, overflow="fold", no_wrap=not terminal)
     for row in rows:
         table.add_row(*(_cell(row.get(field), styled=field in {"status", "verdict"}) for field in columns))
-    Console(width=None if terminal else 10_000, highlight=False).print(table)
+    if terminal:
+        Console(highlight=False).print(table)
+        return
+    console = Console(width=10_000, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().rstrip().split("\n")))
 
 
 def _cell(value: Json, *, styled: bool) -> Text:

@@ -175,6 +175,11 @@ def variables_layer(variables: Iterable[Variable]) -> Layer:
             layer.notes.append(f"{variable.source}: {names.IGNORED[name]}")
         elif (why := names.not_needed(name)) is not None:
             layer.seen[name] = why
+            job = names.job_of_switch(name)
+            if job is not None and variable.value.strip().lower() in {"1", "true"}:
+                layer.notes.append(
+                    f"{variable.source}: has no effect here; jobs.{job}.enabled = false switches the job off"
+                )
     ranked.sort(key=lambda item: item[0])
     _note_rivals(layer, [entry for _, entry in ranked])
     layer.entries = [entry for _, entry in ranked]

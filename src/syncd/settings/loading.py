@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
-from syncd.domain.jsontypes import Json, JsonObject
+from syncd.domain.jsontypes import Json
 from syncd.domain.secrets import Secret
 from syncd.settings import catalogue, layers, names
 from syncd.settings.catalogue import Key, Path
@@ -19,10 +15,10 @@ from syncd.settings.checks import CHECKS, Situation
 from syncd.settings.envfile import EnvFile, Variable, read_env_file
 from syncd.settings.errors import DEFAULT, ConfigurationError, Problem, Source
 from syncd.settings.layers import Entry, Layer
-from syncd.settings.references import BadReference, VaultReference, follow, is_reference
+from syncd.settings.resolution import MISSING, Resolution
 from syncd.settings.root import Settings
-from syncd.settings.sections.http import HttpToken
 from syncd.settings.tomlfile import TomlFile, read_toml
+from syncd.settings.validation import validated
 
 #: Where the file is looked for when nobody names one, from the working directory.
 DEFAULT_FILES = (FilePath("config/syncd.toml"), FilePath("syncd.toml"))
@@ -152,17 +148,17 @@ def _load(inputs: Inputs) -> Loaded:
         problems += layer.problems
     environ = _merged_environ(env_files, inputs.environ)
     winners = _winners(found)
-    resolution = _Resolution(environ=environ, vault=inputs.vault, problems=problems)
+    resolution = Resolution(environ=environ, vault=inputs.vault, problems=problems)
     preset = winners.get(("backend", "preset"))
     chosen = resolution.value(preset.entry) if preset else "embedded"
     base = layers.preset_layer(chosen if isinstance(chosen, str) else "embedded")
     winners = {**{entry.path: _Winner(entry) for entry in base.entries}, **winners}
     values = {
-        path: value for path, winner in winners.items() if (value := resolution.value(winner.entry)) is not _MISSING
+        path: value for path, winner in winners.items() if (value := resolution.value(winner.entry)) is not MISSING
     }
     sources = {".".join(path): winner.entry.source for path, winner in winners.items()}
     sources |= resolution.sources
-    settings = _validated(values, sources, file, problems)
+    settings = validated(values, sources, file, problems)
     if inputs.config is None or file is not None:  # without the file's values, what they lack says nothing
         wrong = {problem.key for problem in problems}
         situation = Situation(settings=settings, sources=sources, environ=environ)
@@ -247,157 +243,6 @@ def _winners(found: Sequence[Layer]) -> dict[Path, _Winner]:
     return winners
 
 
-class _Missing:
-    """A value that cannot be had (yet): the key keeps its default while everything else is checked."""
-
-
-_MISSING = _Missing()
-
-
-@dataclass(slots=True)
-class _Resolution:
-    environ: Mapping[str, str]
-    vault: Mapping[str, Secret]
-    problems: list[Problem]
-    sources: dict[str, Source] = field(default_factory=dict)
-    pending: dict[str, str] = field(default_factory=dict)
-    done: dict[int, Json] = field(default_factory=dict)
-
-    def value(self, entry: Entry) -> Json:
-        """The entry's value with references followed and honoured names converted, or _MISSING."""
-        if id(entry) not in self.done:
-            self.done[id(entry)] = self._value(entry)
-        return self.done[id(entry)]
-
-    def _value(self, entry: Entry) -> Json:
-        dotted = ".".join(entry.path)
-        value = self._followed(entry, entry.value, dotted)
-        if value is _MISSING or entry.convert is None or not isinstance(value, str):
-            return value
-        try:
-            return entry.convert(value)
-        except ValueError as error:
-            shown = _shown(value, dotted, ())
-            problem = Problem(
-                text=f"{shown}: {error}", fix=f"allowed: {entry.allowed}", key=dotted, source=entry.source
-            )
-            self.problems.append(problem)
-            return _MISSING
-
-    def _followed(self, entry: Entry, value: Json, dotted: str) -> Json:
-        if isinstance(value, list):
-            items = [self._followed(entry, item, f"{dotted}.{index}") for index, item in enumerate(value)]
-            return _MISSING if any(item is _MISSING for item in items) else items
-        if isinstance(value, Mapping):
-            table = {name: self._followed(entry, item, f"{dotted}.{name}") for name, item in value.items()}
-            return _MISSING if any(item is _MISSING for item in table.values()) else table
-        if not is_reference(value):
-            return value
-        try:
-            end, via = follow(value, self.environ)
-        except BadReference as error:
-            source = replace(entry.source, via=error.via[1:])
-            self.problems.append(Problem(text=error.text, fix=error.fix, key=dotted, source=source))
-            return _MISSING
-        self.sources[dotted] = replace(entry.source, via=via)
-        if not isinstance(end, VaultReference):
-            return end
-        if end.name in self.vault:
-            return self.vault[end.name]
-        self.pending[dotted] = end.name
-        return _MISSING
-
-
-def _nested(values: Mapping[Path, Json]) -> JsonObject:
-    tree: JsonObject = {}
-    for path, value in values.items():
-        table = tree
-        for step in path[:-1]:
-            table = table.setdefault(step, {})
-        table[path[-1]] = value
-    return tree
-
-
-def _validated(
-    values: dict[Path, Json], sources: Mapping[str, Source], file: TomlFile | None, problems: list[Problem]
-) -> Settings:
-    """The settings; where values are wrong, with those at their defaults, so that the remaining rules can be checked too."""
-    values = {path: value.reveal() if isinstance(value, Secret) else value for path, value in values.items()}
-    for _ in range(2):
-        try:
-            return Settings.model_validate(_nested(values))
-        except ValidationError as error:
-            for detail in error.errors(include_url=False):
-                path = _key_path(detail["loc"])
-                problems.append(_problem(detail, path, values.pop(path, _MISSING), sources, file))
-                values = {known: value for known, value in values.items() if known != path}
-    return Settings()
-
-
-def _key_path(location: tuple[int | str, ...]) -> Path:
-    path: Path = ()
-    for step in location:
-        path = (*path, str(step))
-        if isinstance(catalogue.find(path), Key):
-            return path
-    return path
-
-
-_WHY = {
-    "greater_than_equal": "it is too small",
-    "less_than_equal": "it is too large",
-    "literal_error": "there is no such choice",
-    "extra_forbidden": "there is no such key",
-}
-
-
-def _problem(
-    detail: ErrorDetails, path: Path, value: Json, sources: Mapping[str, Source], file: TomlFile | None
-) -> Problem:
-    known = catalogue.find(path)
-    allowed = known.allowed if isinstance(known, Key) else ""
-    inside = detail["loc"][len(path) :]
-    dotted = ".".join(str(step) for step in (*path, *inside))
-    source = sources.get(".".join(path))
-    if source is not None and source.kind == "file" and file is not None and inside:
-        source = file.source((*path, *inside))
-    if path == ("http", "tokens") and inside:
-        allowed = _token_allowed(inside)
-    why = _WHY.get(detail["type"]) or detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if detail["type"] == "literal_error":
-        why += _nearest_choice(detail)
-    shown = _shown(value, ".".join(path), inside)
-    return Problem(text=f"{shown}: {why}", fix=f"allowed: {allowed}" if allowed else "", key=dotted, source=source)
-
-
-def _nearest_choice(detail: ErrorDetails) -> str:
-    choices = re.findall("'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
-    close = difflib.get_close_matches(str(detail["input"]).lower(), choices, 1, 0.6)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-def _token_allowed(inside: tuple[int | str, ...]) -> str:
-    field_name = str(inside[-1])
-    if field_name == "role":
-        return "one of: read, operate"
-    return "a table with " + ", ".join(HttpToken.model_fields) if field_name not in HttpToken.model_fields else "text"
-
-
-def _shown(value: Json, dotted: str, inside: tuple[int | str, ...]) -> str:
-    """The value as it may be printed: a secret never, a long one cut."""
-    known = catalogue.find(tuple(dotted.split(".")))
-    secret = not isinstance(known, Key) or known.secret
-    for step in inside:
-        try:
-            value = value[step]
-        except (LookupError, TypeError):
-            break
-    if secret and not (inside and inside[-1] in {"role", "name", "tenants"}):
-        return "the value (not shown)"
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
 def _ordered(problems: Sequence[Problem]) -> list[Problem]:
     """File by file and line by line, as somebody would mend them."""
 
@@ -415,7 +260,7 @@ def _shadows(winners: Mapping[Path, _Winner]) -> tuple[tuple[Shadowed, ...], dic
         if winner.entry.source.kind != "environment":
             continue
         hidden = [entry for entry in winner.hidden if entry.source.kind in {"file", "env-file"}]
-        if hidden:
+        if hidden and hidden[-1].value != f"env:{winner.entry.source.name}":
             dotted, last = ".".join(path), hidden[-1]
             beneath[dotted] = Secret(str(last.value)) if _is_secret(path) else last.value
             if last.value != winner.entry.value:

@@ -21,13 +21,6 @@ from syncd.settings.tomltext import header, toml_key, toml_value
 
 Verdict = Literal["mapped", "waiting", "obsolete", "unknown", "wrong"]
 
-#: Functions of the replaced systems, by the job that does their work.
-FUNCTIONS = {
-    "SyncSchedulerTimer": "sync-scheduler",
-    "TokenRefresherTimer": "token-refresher",
-    "finops_daily_sync": "finops-daily-sync",
-    "daily_cost_sync": "finops-daily-sync",
-}
 #: Where one of the first is set, the others are needed for the same work.
 _BELONG_TOGETHER: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("FINOPS_SYNC_ENABLED", "DJANGO_WEBHOOK_URL", "SECRET_SYNC_TOKEN"),) * 2,
@@ -109,13 +102,11 @@ def _row_of(migration: Migration, variable: Variable) -> Row:
     path, convert = _target(name)
     if path is not None:
         return _mapped(migration, variable, path, convert)
-    if name.startswith("AzureWebJobs.") and name.endswith(".Disabled"):
-        job = FUNCTIONS.get(name.removeprefix("AzureWebJobs.").removesuffix(".Disabled"))
-        if job is not None:
-            off = value.strip().lower() in {"1", "true"}
-            migration.values["jobs", job, "enabled"] = not off
-            detail = "switched off there, so switched off here" if off else "switched on"
-            return Row(name=name, verdict="mapped", key=f"jobs.{job}.enabled", detail=detail)
+    if (job := names.job_of_switch(name)) is not None:
+        off = value.strip().lower() in {"1", "true"}
+        migration.values["jobs", job, "enabled"] = not off
+        detail = "switched off there, so switched off here" if off else "switched on"
+        return Row(name=name, verdict="mapped", key=f"jobs.{job}.enabled", detail=detail)
     if name in names.IGNORED:
         return Row(name=name, verdict="obsolete", detail=names.IGNORED[name])
     if (why := names.not_needed(name, value)) is not None:
@@ -148,7 +139,7 @@ def _mapped(migration: Migration, variable: Variable, path: Path, honoured: name
         migration.secrets.append(variable.name)
         value, detail = f"env:{variable.name}", "secret: the file refers to the environment"
     else:
-        detail = toml_value(value)
+        detail = toml_value(_typed(key, value))
     wrong = None if key.secret else _rejection(path, value)
     if wrong is not None:
         return Row(name=variable.name, verdict="wrong", key=dotted, detail=f"{wrong.text}; {wrong.fix}")

@@ -155,6 +155,13 @@ STANDARD = re.compile(
     r"OTEL_\w+|AZURE_(CLIENT_(ID|SECRET|CERTIFICATE_PATH|CERTIFICATE_PASSWORD)|TENANT_ID|AUTHORITY_HOST|FEDERATED_TOKEN_FILE|"
     r"USERNAME|PASSWORD|TOKEN_CREDENTIALS)|IDENTITY_ENDPOINT|IDENTITY_HEADER|MSI_ENDPOINT|MSI_SECRET"
 )
+#: Functions of the replaced systems, by the job that does their work.
+FUNCTIONS = {
+    "SyncSchedulerTimer": "sync-scheduler",
+    "TokenRefresherTimer": "token-refresher",
+    "finops_daily_sync": "finops-daily-sync",
+    "daily_cost_sync": "finops-daily-sync",
+}
 #: One name that meant three containers in four functions: honouring it would be wrong for two of them.
 IGNORED = {
     "COSMOS_CONTAINER": "it meant another container in each function that read it, so it is ignored; "
@@ -170,6 +177,13 @@ def not_needed(name: str, value: str = "") -> str | None:
     if (linked or _SERVICE_LINK.fullmatch(name)) and "__" not in name:
         return "a Kubernetes service link"
     return next((why for pattern, why in _NOT_NEEDED if pattern.fullmatch(name)), None)
+
+
+def job_of_switch(name: str) -> str | None:
+    """`AzureWebJobs.<Function>.Disabled` -> the job that does the work of that function."""
+    if not (name.startswith("AzureWebJobs.") and name.endswith(".Disabled")):
+        return None
+    return FUNCTIONS.get(name.removeprefix("AzureWebJobs.").removesuffix(".Disabled"))
 
 
 def instance_variable(name: str) -> Path | None:

@@ -1,0 +1,32 @@
+"""Fixtures for the small ports, one parameter per backend. Documents and queues have theirs beside their tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from syncd.adapters.embedded.blobs import open_blobs
+from syncd.adapters.embedded.limiter import EmbeddedLimiter
+from syncd.ports.blobs import Blobs
+from syncd.ports.limiter import Limiter
+from syncd.testing.clock import FrozenClock
+
+
+@pytest.fixture
+def frozen() -> FrozenClock:
+    return FrozenClock()
+
+
+@pytest.fixture(params=["embedded"])
+def limiter(request: pytest.FixtureRequest, frozen: FrozenClock) -> Limiter:
+    assert request.param == "embedded"
+    return EmbeddedLimiter(clock=frozen)
+
+
+@pytest.fixture(params=["embedded"])
+async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Blobs]:
+    assert request.param == "embedded"
+    async with open_blobs(tmp_path / "blobs") as blobs:
+        yield blobs

@@ -1,0 +1,93 @@
+"""The one outgoing session: its resolver obeys the SSRF policy, and the connection goes to exactly the addresses it judged."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from syncd.adapters.http.ssrf import OutgoingPolicy, is_loopback_host
+from syncd.domain.errors import Invalid
+
+if TYPE_CHECKING:
+    from aiohttp.tracing import TraceConfig
+
+
+class GuardedResolver(AbstractResolver):
+    """Answers only addresses that the policy allows. The connector connects to these and resolves nothing again."""
+
+    def __init__(self, *, policy: OutgoingPolicy, resolver: AbstractResolver) -> None:
+        self._policy = policy
+        self._resolver = resolver
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        name = host.lower().rstrip(".")
+        allowed: list[ResolveResult] = []
+        reasons: list[str] = []
+        for result in await self._resolver.resolve(host, port, family):
+            address = ip_address(result["host"])
+            reason = self._policy.refusal(address, name)
+            if not reason and is_loopback_host(name) and not address.is_loopback:
+                reason = f"{name} must be loopback, and resolves to {address}"
+            if reason:
+                reasons.append(reason)
+            else:
+                allowed.append(result)
+        if not allowed:
+            why = "; ".join(reasons) or "it has no address"
+            raise Invalid(f"{name} is not allowed: {why}", errors={"url": why})
+        return allowed
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+def connection_seen() -> TraceConfig:
+    """Marks `connected` on the context of a request once it owns a connection: from then on it may have been processed."""
+
+    async def connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+        context.trace_request_ctx.connected = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(connected)
+    trace.on_connection_reuseconn.append(connected)
+    return trace
+
+
+@asynccontextmanager
+async def open_session(
+    *,
+    policy: OutgoingPolicy,
+    tls: ssl.SSLContext | None = None,
+    resolver: AbstractResolver | None = None,
+    connections: int = 100,
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session without cookies, proxies of the environment, redirects or unbounded decompression.
+
+    `connections` bounds all that are open at once. `tls` and `resolver` are for deployments with their own, and for tests.
+    """
+    connector = aiohttp.TCPConnector(
+        limit=connections,
+        use_dns_cache=False,  # a cached address would outlive its check
+        resolver=GuardedResolver(policy=policy, resolver=resolver or aiohttp.ThreadedResolver()),
+        ssl=tls if tls is not None else True,
+    )
+    session = aiohttp.ClientSession(
+        connector=connector,
+        trust_env=False,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),  # each call has one of its own, for everything
+        trace_configs=[connection_seen()],
+    )
+    async with session:
+        yield session

@@ -1,0 +1,49 @@
+"""Reading a response of unknown size and compression into bounded memory."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+from syncd.domain.errors import ServerFault
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_CHUNK = 64 * 1024
+#: Window bits that mean a gzip header. https://docs.python.org/3/library/zlib.html#zlib.decompressobj
+_GZIP = zlib.MAX_WBITS | 16
+ENCODINGS = "gzip"  # deflate means two different things, depending on the server
+
+
+async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
+    """At most `limit` bytes of the body, decompressed, and whether there was more. Never more than that is held or unpacked.
+
+    Raises ServerFault where the compressed data is broken. A coding that we did not ask for is returned as it came.
+    """
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    unpack = zlib.decompressobj(_GZIP) if encoding in ("gzip", "x-gzip") else None
+    body = bytearray()
+    received = 0
+    async for chunk in response.content.iter_chunked(_CHUNK):
+        received += len(chunk)
+        room = limit - len(body) + 1
+        if unpack is None:
+            body += chunk[:room]
+        else:
+            body += _unpacked(unpack, chunk, room)
+        # Empty deflate blocks unpack to nothing for ever: what came over the wire is bounded as well.
+        if len(body) > limit or (unpack is not None and received > limit + _CHUNK):
+            return bytes(body[:limit]), True
+    if unpack is not None and received and not unpack.eof:
+        raise ServerFault(f"{response.url.host}: the compressed answer ends too early")
+    return bytes(body), False
+
+
+def _unpacked(unpack: zlib._Decompress, data: bytes, room: int) -> bytes:
+    if unpack.eof:
+        return b""
+    try:
+        return unpack.decompress(data, room)
+    except zlib.error as error:
+        raise ServerFault(f"the compressed answer is broken: {error}") from error

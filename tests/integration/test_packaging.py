@@ -46,7 +46,8 @@ class Installed:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LANG": "C.UTF-8"}
+        places = {"HOME": "/nonexistent", "SYNCD_DAEMON__DATA_DIR": str(self.home / "data")}
+        return {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **places}
 
     def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
         return as_user(command, env=self.environment, cwd="/")

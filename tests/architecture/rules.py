@@ -45,7 +45,7 @@ DOMAIN_IMPURE = IMPURE | {"asyncio", "time", "tempfile", "pathlib", "logging"}
 AIOHTTP_SERVER = ("http/", "demo/", "testing/")
 AIOHTTP_CLIENT = ("adapters/http/", "cli/", "demo/", "testing/")
 #: Server names, by module or by `from aiohttp import web`.
-_SERVER = re.compile(r"aiohttp\.(web|web_\w+|abc)(\.|$)")
+_SERVER = re.compile(r"aiohttp\.(web|web_\w+)(\.|$)")
 
 SETTINGS_READERS = ("settings/", "bootstrap.py", "bootstrap/", "cli/", "demo/", "testing/", "__main__.py")
 
@@ -159,7 +159,7 @@ def _bare(name: str) -> tuple[str, ...]:
         "aiohttp.MultipartReader",
         "aiohttp.__version__",
     }
-    shared |= {"aiohttp.http_exceptions", "aiohttp.payload", "aiohttp.typedefs"}
+    shared |= {"aiohttp.http_exceptions", "aiohttp.payload", "aiohttp.typedefs", "aiohttp.abc"}
     return AIOHTTP_SERVER if any(name == one or name.startswith(one + ".") for one in shared) else ()
 
 

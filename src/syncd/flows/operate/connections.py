@@ -1,0 +1,203 @@
+"""Connections: one account of one tenant at one provider, with what is synced and how."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from syncd.domain.collections import CONNECTIONS, REGISTRATIONS
+from syncd.domain.errors import Conflict, Invalid, NotFound
+from syncd.domain.ids import check_user_id
+from syncd.domain.records import DIRECTIONS
+from syncd.domain.times import iso
+from syncd.flows.operate.credentials import check_credential
+from syncd.flows.operate.paging import FIRST_PAGE, Listing, Paging, listing, tenant_conditions
+from syncd.flows.operate.redaction import redacted, secret_fields
+from syncd.ports.documents import Condition, Create, Delete, Query, Replace
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from syncd.domain.jsontypes import JsonObject
+    from syncd.domain.principal import Principal
+    from syncd.flows.operate.audit import AuditTrail
+    from syncd.flows.operate.credentials import CredentialStore
+    from syncd.ports.clock import Clock
+    from syncd.ports.documents import Document, Documents
+
+DEDUPE_STRATEGIES = ("external_id", "content_hash", "composite_key", "latest_wins")
+CONFLICT_RULES = ("last_write_wins", "source_wins", "local_wins", "merge_fields", "manual")
+_CHOICES = {"direction": DIRECTIONS, "dedupe": DEDUPE_STRATEGIES, "conflict": CONFLICT_RULES}
+#: What an entity type without these fields means.
+ENTITY_DEFAULTS = {"direction": "pull", "dedupe": "external_id", "conflict": "last_write_wins"}
+
+
+class ConnectionsFlow:
+    """`providers`: the integrations that this installation knows."""
+
+    def __init__(
+        self,
+        *,
+        documents: Documents,
+        credentials: CredentialStore,
+        clock: Clock,
+        audit: AuditTrail,
+        providers: Collection[str],
+    ) -> None:
+        self._documents = documents
+        self._credentials = credentials
+        self._clock = clock
+        self._audit = audit
+        self._providers = providers
+
+    async def create(
+        self, principal: Principal, fields: JsonObject, credential: Mapping[str, str] | None = None
+    ) -> JsonObject:
+        """`fields`: id, tenantId, integrationId, settings, entities, enabled. Raises Invalid naming every field that is
+        wrong, Conflict where the id is taken. Answers the document without secrets."""
+        identifier = check_user_id("id", fields.get("id"))
+        tenant_id = check_user_id("tenantId", fields.get("tenantId"))
+        principal.may_operate_in(tenant_id)
+        self._check(fields, credential)
+        now = iso(self._clock.now())
+        document: JsonObject = {
+            "schema": CONNECTIONS.schema,
+            "tenantId": tenant_id,
+            "integrationId": fields["integrationId"],
+            "settings": fields.get("settings", {}),
+            "entities": _with_defaults(fields.get("entities", {})),
+            "enabled": fields.get("enabled", True),
+            "createdAt": now,
+            "updatedAt": now,
+        }
+        if await self._documents.get(CONNECTIONS, identifier, identifier) is not None:
+            raise _taken(identifier)
+        async with self._audit.change(principal, "connection.create", identifier, tenant_id=tenant_id, after=document):
+            if credential is not None:
+                document["credentialId"] = await self._credentials.put(tenant_id, identifier, credential)
+                document["credentialKind"] = credential["kind"]
+            try:
+                [stored] = await self._documents.write(CONNECTIONS, identifier, [Create(identifier, document)])
+            except Conflict:
+                await self._credentials.remove(tenant_id, document.get("credentialId"))
+                raise _taken(identifier) from None
+        assert stored is not None
+        return shown(stored)
+
+    async def list(self, principal: Principal, *, tenant_id: str | None = None, paging: Paging = FIRST_PAGE) -> Listing:
+        where = tenant_conditions(principal, tenant_id)
+        if where is None:
+            return Listing(items=[])
+        return await listing(self._documents, CONNECTIONS, paging=paging, show=shown, where=where)
+
+    async def get(self, principal: Principal, identifier: str) -> JsonObject:
+        return shown(await self._find(principal, identifier))
+
+    async def update(
+        self,
+        principal: Principal,
+        identifier: str,
+        fields: JsonObject,
+        credential: Mapping[str, str] | None = None,
+        *,
+        etag: str | None = None,
+    ) -> JsonObject:
+        """Change settings, entities, enabled, or the credential. With `etag`, Conflict unless it is the current one."""
+        principal.may_operate()
+        found = await self._find(principal, identifier)
+        data = CONNECTIONS.upgraded(found.data)
+        document = {**data, **fields, "updatedAt": iso(self._clock.now())}
+        self._check(document, credential)
+        document["entities"] = _with_defaults(document["entities"])
+        tenant_id = data["tenantId"]
+        async with self._audit.change(
+            principal, "connection.update", identifier, tenant_id=tenant_id, before=data, after=document
+        ):
+            fresh: str | None = None
+            if credential is not None:
+                fresh = document["credentialId"] = await self._credentials.put(tenant_id, identifier, credential)
+                document["credentialKind"] = credential["kind"]
+            try:
+                [stored] = await self._documents.write(
+                    CONNECTIONS, identifier, [Replace(identifier, document, etag or found.etag)]
+                )
+            except Conflict:
+                await self._credentials.remove(tenant_id, fresh)
+                raise
+            if fresh is not None:
+                await self._credentials.remove(tenant_id, data.get("credentialId"))
+        assert stored is not None
+        return shown(stored)
+
+    async def delete(self, principal: Principal, identifier: str) -> None:
+        """Remove it with its credential. Raises Conflict while a webhook registration uses it."""
+        principal.may_operate()
+        found = await self._find(principal, identifier)
+        users = await self._documents.query(
+            REGISTRATIONS, Query(across=True, where=[Condition("connectionId", "eq", identifier)], limit=5)
+        )
+        if users.items:
+            names = ", ".join(document.id for document in users.items)
+            raise Conflict(f"the connection {identifier!r} is used by webhooks: delete them first ({names})")
+        tenant_id = found.data["tenantId"]
+        async with self._audit.change(
+            principal, "connection.delete", identifier, tenant_id=tenant_id, before=found.data
+        ):
+            await self._documents.write(CONNECTIONS, identifier, [Delete(identifier, found.etag)])
+            await self._credentials.remove(tenant_id, found.data.get("credentialId"))
+
+    async def _find(self, principal: Principal, identifier: str) -> Document:
+        found = await self._documents.get(CONNECTIONS, identifier, identifier)
+        if found is None or not principal.sees(found.data["tenantId"]):
+            raise NotFound(f"there is no connection {identifier!r}")
+        return found
+
+    def _check(self, fields: JsonObject, credential: Mapping[str, str] | None) -> None:
+        wrong: dict[str, str] = {}
+        integration = fields.get("integrationId")
+        if integration not in self._providers:
+            known = ", ".join(sorted(self._providers)) or "none"
+            wrong["integrationId"] = f"no provider of this name is installed; installed: {known}"
+        for path in secret_fields(fields.get("settings", {}), "settings"):
+            wrong[path] = "a secret does not belong into settings, which are shown; send it in credential"
+        wrong |= _check_entities(fields.get("entities", {}))
+        if credential is not None:
+            wrong |= check_credential(credential)
+        if wrong:
+            path, text = next(iter(wrong.items()))
+            raise Invalid(f"{path}: {text}", errors=wrong)
+
+
+def _check_entities(entities: JsonObject) -> dict[str, str]:
+    wrong: dict[str, str] = {}
+    for name, rules in entities.items():
+        path = f"entities.{name}"
+        try:
+            check_user_id(path, name)
+        except Invalid as error:
+            wrong |= error.errors
+        for field, choices in _CHOICES.items():
+            value = rules.get(field, choices[0])
+            if value not in choices:
+                wrong[f"{path}.{field}"] = f"must be one of {', '.join(choices)}"
+    return wrong
+
+
+def _with_defaults(entities: JsonObject) -> JsonObject:
+    return {name: {**ENTITY_DEFAULTS, **rules} for name, rules in entities.items()}
+
+
+def _taken(identifier: str) -> Conflict:
+    return Conflict(f"there is already a connection {identifier!r}; ids are unique in the deployment")
+
+
+def shown(document: Document) -> JsonObject:
+    """A connection as anybody may see it: whether there is a credential, and never what it is."""
+    data = CONNECTIONS.upgraded(document.data)
+    kind = data.get("credentialKind")
+    visible: JsonObject = redacted({name: value for name, value in data.items() if name != "credentialKind"})
+    return {
+        "id": document.id,
+        **visible,
+        "credential": {"kind": kind, "configured": kind is not None},
+        "etag": document.etag,
+    }

@@ -1,0 +1,275 @@
+"""Queues and what is parked beside them, as operators see and mend them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from syncd.domain.collections import PARKED
+from syncd.domain.errors import BINS, Conflict, Invalid, NotFound
+from syncd.domain.times import DAY, iso, month, parse
+from syncd.flows.operate.paging import FIRST_PAGE, Listing, Paging
+from syncd.flows.parked import Filter
+from syncd.ports.documents import Condition, Query
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Sequence
+
+    from syncd.domain.jsontypes import Json, JsonObject
+    from syncd.domain.principal import Principal
+    from syncd.flows.operate.audit import AuditTrail
+    from syncd.flows.parked import Parked
+    from syncd.ports.clock import Clock
+    from syncd.ports.documents import Document, Documents
+    from syncd.ports.queue import Peeked, Queue
+
+#: A bulk replay answers after so long at most, and says whether more is left; asked again it goes on. Seconds.
+REPLAY_BUDGET = 20.0
+#: Characters of a body that a list shows; the single message shows all of it.
+_SHOWN_BODY = 2_000
+_WAITING = Condition("status", "in", ["parked", "replaying"])
+
+
+class QueuesFlow:
+    """`names`: the queues of this deployment."""
+
+    def __init__(
+        self,
+        *,
+        queue: Queue,
+        parked: Parked,
+        documents: Documents,
+        clock: Clock,
+        audit: AuditTrail,
+        names: Collection[str],
+    ) -> None:
+        self._queue = queue
+        self._parked = parked
+        self._documents = documents
+        self._clock = clock
+        self._audit = audit
+        self._names = names
+
+    # -- looking --
+
+    async def list(self, principal: Principal) -> Sequence[JsonObject]:
+        """Every queue with its depth. A figure that the backend cannot say is null."""
+        principal.must_be_everywhere("queues")
+        months = await self._months()
+        return [await self._row(name, months) for name in self._names]
+
+    async def _row(self, name: str, months: Sequence[str]) -> JsonObject:
+        depth = await self._queue.depth(name)
+        dead = 0
+        for one in months:
+            dead += await self._documents.count(PARKED, f"{name}:{one}", [_WAITING])
+        return {
+            "name": name,
+            "ready": depth.ready,
+            "leased": depth.leased,
+            "scheduled": depth.scheduled,
+            "dead": dead,
+            "oldestAgeSeconds": depth.oldest_age,
+        }
+
+    async def _months(self) -> Sequence[str]:
+        """The months in which a message that is still parked can have been received: from just before the oldest was parked."""
+        page = await self._documents.query(PARKED, Query(across=True, where=[_WAITING], order="parkedAt", limit=1))
+        if not page.items:
+            return ()
+        now = self._clock.now()
+        at = parse(page.items[0].data["parkedAt"]) - 31 * DAY
+        months = [month(now)]
+        while at < now:
+            months.append(month(at))
+            at += 20 * DAY
+        return sorted(set(months))
+
+    async def peek(self, principal: Principal, name: str, *, paging: Paging = FIRST_PAGE) -> Listing:
+        """What waits, oldest first, without touching it. Messages of other tenants are left out."""
+        self._check(name)
+        found = await self._queue.peek(name, limit=paging.limit, after=paging.cursor)
+        more = len(found) == paging.limit
+        return Listing(
+            items=[_peeked(one) for one in found if principal.sees(one.envelope.tenant_id)],
+            cursor=found[-1].position if more else None,
+        )
+
+    async def parked(self, principal: Principal, name: str, wanted: Filter, *, paging: Paging = FIRST_PAGE) -> Listing:
+        """Oldest first. A page may hold fewer than asked for; only a cursor of null is the end."""
+        self._check(name)
+        page = await self._parked.list(wanted, limit=paging.limit, cursor=paging.cursor)
+        return Listing(
+            items=[_listed(one) for one in page.items if self._visible(principal, name, one)], cursor=page.cursor
+        )
+
+    async def get(self, principal: Principal, name: str, identifier: str) -> JsonObject:
+        """With its body and the bodies that it had before it was edited."""
+        return _whole(await self._find(principal, name, identifier))
+
+    # -- changing --
+
+    async def replay_one(self, principal: Principal, name: str, identifier: str) -> JsonObject:
+        """Send it again with everything begun anew. Done twice, it is sent once."""
+        principal.may_operate()
+        found = await self._find(principal, name, identifier)
+        async with self._audit.change(
+            principal, "parked.replay", identifier, tenant_id=found.data["tenantId"], before=_audited(found)
+        ):
+            return _whole(await self._parked.replay(identifier))
+
+    async def replay(
+        self,
+        principal: Principal,
+        name: str,
+        wanted: Filter,
+        *,
+        ids: Sequence[str] | None = None,
+        rate: float = 50.0,
+        dry_run: bool = False,
+    ) -> JsonObject:
+        """All of `ids`, or all that match, at most `rate` a second and for REPLAY_BUDGET seconds: `more` says that some are
+        left, and the same request goes on with them. A dry run counts and changes nothing."""
+        principal.may_operate()
+        self._check(name)
+        counts = {"matched": 0, "replayed": 0, "failed": 0}
+        answer: JsonObject = {**counts, "more": False, "dryRun": dry_run}
+        if dry_run:
+            async for _ in self._chosen(principal, name, wanted, ids):
+                answer["matched"] += 1
+            return answer
+        what = {"ids": list(ids)} if ids is not None else {"where": _filter(wanted)}
+        async with self._audit.change(principal, "parked.replay", name, tenant_id=wanted.tenant, before=what) as change:
+            deadline = self._clock.monotonic() + REPLAY_BUDGET
+            async for found in self._chosen(principal, name, wanted, ids):
+                if self._clock.monotonic() >= deadline:
+                    answer["more"] = True
+                    break
+                answer["matched"] += 1
+                try:
+                    await self._parked.replay(found.id)
+                    answer["replayed"] += 1
+                except (Conflict, NotFound):
+                    answer["failed"] += 1  # handled by somebody else meanwhile
+                await self._clock.sleep(1 / rate)
+            change.after = answer
+        return answer
+
+    async def edit(self, principal: Principal, name: str, identifier: str, body: Json) -> JsonObject:
+        """Repair the body. What it was stays in the history."""
+        principal.may_operate()
+        found = await self._find(principal, name, identifier)
+        async with self._audit.change(
+            principal, "parked.edit", identifier, tenant_id=found.data["tenantId"], before=_audited(found)
+        ):
+            text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+            return _whole(await self._parked.edit(identifier, text.encode()))
+
+    async def drop(self, principal: Principal, name: str, identifier: str) -> JsonObject:
+        """Give it up. It can be looked at for another 30 days."""
+        principal.may_operate()
+        found = await self._find(principal, name, identifier)
+        async with self._audit.change(
+            principal, "parked.drop", identifier, tenant_id=found.data["tenantId"], before=_audited(found)
+        ):
+            return _whole(await self._parked.drop(identifier))
+
+    async def _chosen(
+        self, principal: Principal, name: str, wanted: Filter, ids: Sequence[str] | None
+    ) -> AsyncIterator[Document]:
+        if ids is not None:
+            for identifier in ids:
+                yield await self._find(principal, name, identifier)
+            return
+        cursor: str | None = None
+        while True:
+            page = await self._parked.list(wanted, limit=100, cursor=cursor)
+            for found in page.items:
+                if self._visible(principal, name, found):
+                    yield found
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    async def _find(self, principal: Principal, name: str, identifier: str) -> Document:
+        self._check(name)
+        found = await self._parked.get(identifier)
+        if not self._visible(principal, name, found):
+            raise NotFound(f"there is no parked message {identifier[:200]!r}")
+        return found
+
+    def _visible(self, principal: Principal, name: str, found: Document) -> bool:
+        return found.data["queue"] == name and principal.sees(found.data["tenantId"])
+
+    def _check(self, name: str) -> None:
+        if name not in self._names:
+            raise NotFound(f"there is no queue {name[:80]!r}; there are: {', '.join(self._names)}")
+
+
+def chosen(
+    queue: str,
+    *,
+    now: float,
+    tenant: str | None = None,
+    connection: str | None = None,
+    bin_name: str | None = None,
+    reason: str | None = None,
+    kind: str | None = None,
+    before: str | None = None,
+    after: str | None = None,
+) -> Filter:
+    """A filter from what people send. `before` is never later than `now`: what fails again is parked again, and would be found
+    again for ever. Raises Invalid."""
+    if bin_name is not None and bin_name not in BINS:
+        raise Invalid(f"there is no bin {bin_name[:80]!r}", errors={"bin": f"one of {', '.join(BINS)}"})
+    until = _moment("before", before)
+    return Filter(
+        queue=queue,
+        tenant=tenant,
+        connection=connection,
+        bin=next((one for one in BINS if one == bin_name), None),
+        reason=reason,
+        kind=kind,
+        before=now if until is None else min(until, now),
+        after=_moment("after", after),
+    )
+
+
+def _moment(field: str, text: str | None) -> float | None:
+    try:
+        return None if text is None else parse(text)
+    except ValueError:
+        raise Invalid(f"{field} is not a time in ISO 8601", errors={field: "as 2023-11-14T22:13:20Z"}) from None
+
+
+def _filter(wanted: Filter) -> JsonObject:
+    names = ("queue", "tenant", "connection", "bin", "reason", "kind", "before", "after")
+    return {name: getattr(wanted, name) for name in names if getattr(wanted, name) is not None}
+
+
+def _audited(found: Document) -> JsonObject:
+    return {name: found.data[name] for name in ("queue", "kind", "bin", "reason", "status")}
+
+
+def _listed(found: Document) -> JsonObject:
+    data = PARKED.upgraded(found.data)
+    hidden = ("schema", "history", "raw", "rawEncoding")
+    rest = {name: value for name, value in data.items() if name not in hidden}
+    return {"id": found.id, **rest, "body": data.get("raw", "")[:_SHOWN_BODY]}
+
+
+def _whole(found: Document) -> JsonObject:
+    data = PARKED.upgraded(found.data)
+    rest = {name: value for name, value in data.items() if name not in ("schema", "raw", "rawEncoding")}
+    return {"id": found.id, **rest, "body": data.get("raw"), "bodyEncoding": data.get("rawEncoding")}
+
+
+def _peeked(one: Peeked) -> JsonObject:
+    return {
+        "position": one.position,
+        **one.envelope.to_json(),
+        "state": one.state,
+        "enqueuedAt": iso(one.enqueued_at),
+        "dueAt": iso(one.due),
+        "body": one.body[:_SHOWN_BODY].decode(errors="replace"),
+    }

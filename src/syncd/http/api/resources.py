@@ -1,0 +1,16 @@
+"""All declared routes of the admin API, in the order in which its description lists them."""
+
+from __future__ import annotations
+
+from syncd.http.api import connections, entities, executions, jobs, queues, settings, tasks, webhooks
+
+ROUTES = (
+    *connections.ROUTES,
+    *webhooks.ROUTES,
+    *tasks.ROUTES,
+    *entities.ROUTES,
+    *queues.ROUTES,
+    *jobs.ROUTES,
+    *executions.ROUTES,
+    *settings.ROUTES,
+)

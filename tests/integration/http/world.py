@@ -1,0 +1,372 @@
+"""A whole HTTP side over a real store: the real Server on a real socket, real flows, and one helper to talk to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from syncd.adapters.embedded.blobs import open_blobs
+from syncd.adapters.embedded.limiter import EmbeddedLimiter
+from syncd.adapters.embedded.store import Store, open_store
+from syncd.adapters.providers.github import PROVIDER as GITHUB
+from syncd.domain.errors import Invalid, NotFound
+from syncd.domain.principal import Principal
+from syncd.domain.secrets import Secret
+from syncd.flows.accept import Accept
+from syncd.flows.apply import Apply
+from syncd.flows.audit_rows import AuditRows
+from syncd.flows.entities import Entities
+from syncd.flows.operate.audit import AuditTrail
+from syncd.flows.operate.connections import ConnectionsFlow
+from syncd.flows.operate.credentials import CredentialStore
+from syncd.flows.operate.entities import EntitiesFlow
+from syncd.flows.operate.events import WebhookEventsFlow
+from syncd.flows.operate.executions import ExecutionsFlow
+from syncd.flows.operate.jobs import JobsFlow
+from syncd.flows.operate.paging import Listing
+from syncd.flows.operate.queues import QueuesFlow
+from syncd.flows.operate.settings import SettingsFlow
+from syncd.flows.operate.tasks import TasksFlow
+from syncd.flows.operate.webhooks import WebhooksFlow
+from syncd.flows.overlay import Overlay
+from syncd.flows.parked import Parked
+from syncd.flows.registrations import Registrations
+from syncd.flows.subscriptions import Subscriptions
+from syncd.http.auth import Tokens
+from syncd.http.connection import ListenerLimits
+from syncd.http.server import Server
+from syncd.http.services import HttpLimits, Operate, Services
+from syncd.ports.control import Component, Health
+from syncd.ports.provider import schemes_of
+from syncd.runtime.live import LiveEvents
+from syncd.testing.clock import FrozenClock
+
+ADMIN, READER, TENANT_1 = "admin-token-0123456789", "reader-token-0123456789", "tenant-1-token-0123456789"
+QUEUES = ("sync-inbound", "sync-outbound")
+PROVIDERS = {"github": GITHUB}
+
+
+class MemoryVault:
+    """The port `Vault` in a dict: what is tried here is who may see its secrets, not how they are kept."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, dict[str, Secret]] = {}
+
+    async def append(self, name: str, value: Secret) -> str:
+        versions = self.kept.setdefault(name, {})
+        version = f"v{len(versions) + 1}"
+        versions[version] = value
+        return version
+
+    async def get(self, name: str, version: str) -> Secret:
+        try:
+            return self.kept[name][version]
+        except KeyError:
+            raise NotFound("no such version") from None
+
+    async def versions(self, name: str) -> list[str]:
+        return list(self.kept.get(name, {}))
+
+    async def purge(self, name: str, *, keep: str | None = None) -> int:
+        return len(self.kept.pop(name, {}))
+
+    async def rotate_key(self) -> int:
+        return 0
+
+
+@dataclass
+class Controls:
+    """The port `Control`, with what a test wants it to say."""
+
+    reported: Health = field(
+        default_factory=lambda: Health(
+            live=True,
+            ready=True,
+            phase="running",
+            version="0.1.0",
+            generation=1,
+            roles=("webhooks", "scheduler"),
+            components=(Component("store", "ok", "1 ms"), Component("blobs", "degraded", "slow")),
+        )
+    )
+    reload_error: Invalid | None = None
+    reloads: int = 0
+    nudged: list[str] = field(default_factory=list)
+
+    def health(self) -> Health:
+        return self.reported
+
+    async def reload(self) -> dict[str, Any]:
+        self.reloads += 1
+        if self.reload_error is not None:
+            raise self.reload_error
+        return {"changed": ["sync.batch_size"], "needsRestart": [], "shadowed": []}
+
+    def nudge(self, what: str) -> None:
+        self.nudged.append(what)
+
+    def effective_settings(self) -> dict[str, Any]:
+        return {"sync": {"batch_size": {"value": 100, "source": "default"}}}
+
+
+class Jobs:
+    """The part of the scheduler that the API uses, with one job."""
+
+    def __init__(self) -> None:
+        self.paused = False
+        self.ran: list[float | None] = []
+
+    def _job(self, name: str) -> dict[str, Any]:
+        if name != "finops-daily-sync":
+            raise NotFound(f"there is no job {name!r}")
+        return {
+            "name": name,
+            "schedule": "0 0 3 * * *",
+            "enabled": True,
+            "paused": self.paused,
+            "nextAt": "2023-11-15T03:00:00.000Z",
+            "lastRun": None,
+        }
+
+    async def overview(self) -> list[dict[str, Any]]:
+        return [self._job("finops-daily-sync")]
+
+    async def run_now(self, job: str, *, at: float | None = None) -> str:
+        self._job(job)
+        self.ran.append(at)
+        return f"{job}:202311.01HF"
+
+    async def history(self, job: str, *, limit: int, cursor: str | None) -> Listing:
+        self._job(job)
+        return Listing(items=[])
+
+    async def pause(self, job: str) -> dict[str, Any]:
+        self.paused = True
+        return self._job(job)
+
+    async def resume(self, job: str) -> dict[str, Any]:
+        self.paused = False
+        return self._job(job)
+
+
+def check_overlay(values: Mapping[str, Any]) -> None:
+    wrong = {key: "not a key" for key in values if not key.startswith(("sync.", "http."))}
+    if wrong:
+        raise Invalid("the overlay is wrong", errors=wrong)
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+@dataclass
+class World:
+    server: Server
+    services: Services
+    store: Store
+    clock: FrozenClock
+    control: Controls
+    vault: MemoryVault
+    live: LiveEvents
+    jobs: Jobs
+    apply: Apply
+    parked: Parked
+    observed: list[tuple[str, dict[str, object]]]
+    client: aiohttp.ClientSession
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server.port}"
+
+    def change(self, **changes: Any) -> None:
+        """Another generation."""
+        self.services = replace(self.services, **changes)
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        token: str | None = ADMIN,
+        headers: Mapping[str, str] | None = None,
+        data: bytes | None = None,
+    ) -> Answer:
+        sent = dict(headers or {})
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
+        if body is not None:
+            data = json.dumps(body).encode()
+            sent.setdefault("Content-Type", "application/json")
+        async with self.client.request(
+            method, self.address + path, data=data, headers=sent, allow_redirects=False
+        ) as response:
+            return Answer(response.status, response.headers, await response.text())
+
+    async def api(self, method: str, path: str, body: object = None, **more: Any) -> Answer:
+        return await self.ask(method, f"/api/v1{path}", body, **more)
+
+    async def raw(self, data: bytes, *, close: bool = False) -> bytes:
+        """Bytes onto a fresh connection; what comes back until the server closes it."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
+        try:
+            writer.write(data)
+            await writer.drain()
+            if close:
+                writer.write_eof()
+            return await reader.read()
+        except ConnectionResetError:
+            return b""
+        finally:
+            writer.close()
+
+    async def connection(self, identifier: str = "conn-gh", tenant: str = "tenant-1", **more: Any) -> Answer:
+        body = {
+            "id": identifier,
+            "tenantId": tenant,
+            "integrationId": "github",
+            "settings": {"owner": "o", "repo": "r"},
+            "entities": {"issue": {"direction": "both"}},
+            **more,
+        }
+        return await self.api("POST", "/connections", body)
+
+    async def registration(self, identifier: str = "reg-1", tenant: str = "tenant-1", **more: Any) -> Answer:
+        body = {
+            "id": identifier,
+            "tenantId": tenant,
+            "integrationId": "github",
+            "scheme": "hmac-sha256",
+            "secret": "a-shared-secret",
+            **more,
+        }
+        return await self.api("POST", "/webhooks", body)
+
+
+@asynccontextmanager
+async def opened(
+    directory: Path,
+    *,
+    listener: ListenerLimits | None = None,
+    limits: HttpLimits | None = None,
+) -> AsyncIterator[World]:
+    clock = FrozenClock()
+    observed: list[tuple[str, dict[str, object]]] = []
+
+    def observe(event: str, /, **facts: object) -> None:
+        observed.append((event, facts))
+
+    async with (
+        open_store(directory, clock=clock, durable=False) as store,
+        open_blobs(directory / "blobs") as blobs,
+    ):
+        documents, queue = store.documents, store.queue
+        vault, control, jobs, live = MemoryVault(), Controls(), Jobs(), LiveEvents(clock=clock)
+        audit = AuditTrail(documents=documents, clock=clock)
+        registrations = Registrations(documents=documents, vault=vault, clock=clock, schemes=schemes_of(PROVIDERS))
+        subscriptions = Subscriptions(documents=documents, clock=clock)
+        entities = Entities(documents=documents, queue=queue, subscriptions=subscriptions, clock=clock)
+        rows = AuditRows(documents=documents, clock=clock, owner="test/1", sole=True)
+        parked = Parked(documents=documents, queue=queue, clock=clock, observe=observe)
+        webhooks = WebhooksFlow(registrations=registrations, documents=documents, audit=audit)
+        services = Services(
+            accept=Accept(
+                registrations=registrations,
+                documents=documents,
+                queue=queue,
+                blobs=blobs,
+                limiter=EmbeddedLimiter(clock=clock),
+                clock=clock,
+                observe=observe,
+            ),
+            registrations=registrations,
+            operate=Operate(
+                connections=ConnectionsFlow(
+                    documents=documents,
+                    credentials=CredentialStore(documents=documents, vault=vault, clock=clock),
+                    clock=clock,
+                    audit=audit,
+                    providers=PROVIDERS,
+                ),
+                webhooks=webhooks,
+                webhook_events=WebhookEventsFlow(
+                    documents=documents, queue=queue, webhooks=webhooks, audit=audit, clock=clock
+                ),
+                tasks=TasksFlow(documents=documents, clock=clock, audit=audit, control=control, providers=PROVIDERS),
+                entities=EntitiesFlow(entities=entities, audit=audit),
+                queues=QueuesFlow(
+                    queue=queue, parked=parked, documents=documents, clock=clock, audit=audit, names=QUEUES
+                ),
+                jobs=JobsFlow(scheduling=jobs, control=control, audit=audit),
+                executions=ExecutionsFlow(documents=documents),
+                settings=SettingsFlow(
+                    overlay=Overlay(documents=documents, clock=clock),
+                    control=control,
+                    audit=audit,
+                    check=check_overlay,
+                ),
+            ),
+            tokens=Tokens(
+                [
+                    (Principal(name="admin", role="operate"), Secret(ADMIN)),
+                    (Principal(name="reader"), Secret(READER)),
+                    (
+                        Principal(name="one", role="operate", tenants=frozenset({"tenant-1"})),
+                        Secret(TENANT_1),
+                    ),
+                ]
+            ),
+            limits=limits or HttpLimits(),
+            control=control,
+            events=live,
+            metrics=lambda: b"# TYPE up gauge\nup 1\n",
+            observe=observe,
+            clock=clock,
+            roles=frozenset({"webhooks"}),
+        )
+        apply = Apply(
+            registrations=registrations,
+            subscriptions=subscriptions,
+            entities=entities,
+            rows=rows,
+            blobs=blobs,
+            providers=PROVIDERS,
+            clock=clock,
+            observe=observe,
+        )
+        world: World
+        server = Server(current=lambda: world.services, clock=clock, host="127.0.0.1", port=0, limits=listener)
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as client:
+            world = World(
+                server=server,
+                services=services,
+                store=store,
+                clock=clock,
+                control=control,
+                vault=vault,
+                live=live,
+                jobs=jobs,
+                apply=apply,
+                parked=parked,
+                observed=observed,
+                client=client,
+            )
+            await server.start()
+            try:
+                yield world
+            finally:
+                await server.stop(timeout=2)

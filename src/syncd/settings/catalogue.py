@@ -20,9 +20,9 @@ from pydantic.fields import FieldInfo
 from syncd.domain.jsontypes import Json
 from syncd.domain.secrets import Secret
 from syncd.settings.root import Settings
-from syncd.settings.sections.base import Section
 from syncd.settings.sections.jobs import JOBS
 from syncd.settings.sections.queues import QUEUES
+from syncd.settings.sections.section import Section
 from syncd.settings.values import Form
 
 Path = tuple[str, ...]

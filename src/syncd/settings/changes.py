@@ -10,7 +10,7 @@ from syncd.settings import catalogue
 from syncd.settings.catalogue import Key, Path
 from syncd.settings.loading import Loaded, Shadowed
 from syncd.settings.root import Settings
-from syncd.settings.sections.base import Section
+from syncd.settings.sections.section import Section
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

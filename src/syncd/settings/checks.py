@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from syncd.settings.errors import DEFAULT, Problem, Source
 from syncd.settings.root import Settings
 from syncd.settings.sections.backend import AVAILABLE, SELECTORS
-from syncd.settings.sections.http import HttpToken, is_loopback
+from syncd.settings.sections.http import is_loopback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,25 +94,16 @@ def tokens(now: Situation) -> Iterator[Problem]:
         values[admin.reveal()] = -1
     for index, token in enumerate(now.settings.http.tokens):
         key = f"http.tokens.{index}"
-        yield from _token(key, token, source)
         first = names.setdefault(token.name, index)
-        if first != index and token.name:
+        if first != index:
             text = f"the name {token.name!r} is taken by http.tokens.{first}"
             yield Problem(
                 text=text, fix="give each token its own: the audit tells people apart by it", key=key, source=source
             )
-        if token.value is not None:
-            first = values.setdefault(token.value.reveal(), index)
-            if first != index:
-                other = "http.admin_token" if first < 0 else f"http.tokens.{first}"
-                yield Problem(text=f"has the same value as {other}", fix="make a new one", key=key, source=source)
-
-
-def _token(key: str, token: HttpToken, source: Source | None) -> Iterator[Problem]:
-    if not token.name:
-        yield Problem(text="has no name", fix='name = "who it is"', key=key, source=source)
-    if token.value is None:
-        yield Problem(text="has no value", fix='value = "env:NAME", or the token itself', key=key, source=source)
+        first = values.setdefault(token.value.reveal(), index)
+        if first != index:
+            other = "http.admin_token" if first < 0 else f"http.tokens.{first}"
+            yield Problem(text=f"has the same value as {other}", fix="make a new one", key=key, source=source)
 
 
 def finops(now: Situation) -> Iterator[Problem]:

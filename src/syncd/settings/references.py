@@ -74,6 +74,8 @@ def _read(reference: str, target: str, via: tuple[str, ...]) -> str:
         raise BadReference(f"{reference} cannot be read ({error.strerror})", fix, via) from None
     except UnicodeDecodeError:
         raise BadReference(f"{reference} is not UTF-8 text", "a value is text", via) from None
+    except ValueError:
+        raise BadReference(f"{reference!r} is not a path", "write file:/absolute/path", via) from None
     if len(data) > FILE_BYTES:
         raise BadReference(
             f"{reference} holds more than {FILE_BYTES} bytes", "name a file that holds only the value", via

@@ -11,7 +11,6 @@ from syncd.domain.jsontypes import Json
 from syncd.settings.sections.aci import AciSettings
 from syncd.settings.sections.advisor import AdvisorSettings
 from syncd.settings.sections.backend import BackendSettings
-from syncd.settings.sections.base import Section, sealed
 from syncd.settings.sections.blob import BlobSettings
 from syncd.settings.sections.cosmos import CosmosSettings
 from syncd.settings.sections.daemon import DaemonSettings
@@ -25,6 +24,7 @@ from syncd.settings.sections.providers import ProviderSettings
 from syncd.settings.sections.queues import QUEUES, QueueOverrides, QueueSettings
 from syncd.settings.sections.redis import RedisSettings
 from syncd.settings.sections.scaler import ScalerSettings
+from syncd.settings.sections.section import Section, sealed
 from syncd.settings.sections.servicebus import ServiceBusSettings
 from syncd.settings.sections.sync import SyncSettings
 from syncd.settings.sections.telemetry import TelemetrySettings

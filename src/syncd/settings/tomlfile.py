@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from syncd.domain.jsontypes import JsonObject
 
 Step = str | int
+#: No configuration is longer; a device or a log named by mistake is.
+FILE_BYTES = 4 * 1024 * 1024
 _WHERE = re.compile(
     r"^(?P<what>.*?)\s*\(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$", re.DOTALL
 )
@@ -53,10 +55,15 @@ def read_text(path: Path, *, kind: str) -> str:
     """UTF-8 text of a small file, without a byte order mark. Raises ConfigurationError."""
     source = Source("env-file" if kind == "env-file" else "file", str(path))
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(FILE_BYTES + 1)
     except OSError as error:
         text, fix = f"cannot be read ({error.strerror})", "check the path and its permissions"
         raise ConfigurationError([Problem(text=text, fix=fix, source=source)]) from None
+    if len(data) > FILE_BYTES:
+        raise ConfigurationError(
+            [Problem(text=f"is longer than {FILE_BYTES} bytes", fix="is it the right file?", source=source)]
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -38,7 +38,7 @@ def toml_value(value: Json) -> str:
 
 def toml_key(name: str) -> str:
     bare = name.isascii() and name.replace("-", "a").replace("_", "a").isalnum()
-    return name if bare else json.dumps(name, ensure_ascii=False)
+    return name if bare else toml_value(name)
 
 
 def header(path: Path) -> str:

@@ -38,10 +38,11 @@ def validated(
         try:
             return Settings.model_validate(_nested(values))
         except ValidationError as error:
-            for detail in error.errors(include_url=False):
-                path = _key_path(detail["loc"])
-                problems.append(_problem(detail, path, values.pop(path, MISSING), sources, file))
-                values = {known: value for known, value in values.items() if known != path}
+            details = error.errors(include_url=False)
+            wrong = [_key_path(detail["loc"]) for detail in details]
+            for detail, path in zip(details, wrong, strict=True):
+                problems.append(_problem(detail, path, values.get(path), sources, file))
+            values = {path: value for path, value in values.items() if path not in wrong}
     return Settings()
 
 
@@ -77,6 +78,8 @@ def _problem(
     why = _WHY.get(detail["type"]) or detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if detail["type"] == "literal_error":
         why += _nearest_choice(detail)
+    if detail["type"] == "missing":
+        return Problem(text="it is missing", fix=f"allowed: {allowed}", key=dotted, source=source)
     value_text = shown(value, ".".join(path), inside)
     return Problem(text=f"{value_text}: {why}", fix=f"allowed: {allowed}" if allowed else "", key=dotted, source=source)
 
@@ -102,7 +105,7 @@ def shown(value: Json, dotted: str, inside: tuple[int | str, ...]) -> str:
         try:
             value = value[step]
         except (LookupError, TypeError):
-            break
+            return "what is there (not shown)"
     if secret and not (inside and inside[-1] in {"role", "name", "tenants"}):
         return "the value (not shown)"
     text = repr(value)

@@ -11,7 +11,7 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, PlainValidator
 from pydantic.fields import Field
@@ -56,6 +56,8 @@ def duration(value: Json) -> float:
     """Seconds, from a number or from text such as `90`, `1.5s`, `10m`, `1h30m`, `7d`. Raises NotAllowed."""
     if isinstance(value, str):
         text = value.strip().lower()
+        if len(text) > 40:
+            raise NotAllowed("it is too long for a duration")
         if _NUMBER.fullmatch(text):
             return float(text)
         parts = _DURATION_PART.findall(text)
@@ -148,7 +150,10 @@ def listed(value: Json) -> Json:
 
 
 def _path(value: Json) -> Path:
-    return Path(value if isinstance(value, Path) else _text(value)).expanduser().absolute()
+    try:
+        return Path(value if isinstance(value, Path) else _text(value)).expanduser().absolute()
+    except RuntimeError:
+        raise NotAllowed("its ~user is not known here") from None
 
 
 Duration = Annotated[float, BeforeValidator(duration), Form('a duration such as 30 (seconds), "1.5s", "10m", "7d"')]
@@ -187,3 +192,8 @@ def setting(
     }
     field: T = Field(default, description=meaning, ge=least, le=most, json_schema_extra=extra, validate_default=True)
     return field
+
+
+def required(meaning: str) -> Any:  # Any: there is no default whose type could be the field's
+    """A field without a default, of a table that is optional as a whole."""
+    return Field(description=meaning)

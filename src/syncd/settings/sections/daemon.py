@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator
 
-from syncd.settings.sections.base import Section
+from syncd.settings.sections.section import Section
 from syncd.settings.values import Directory, Duration, Form, Switch, Text, listed, setting
 
 Role = Literal["webhooks", "inbound", "outbound", "scheduler", "scaler", "advisor", "finops"]

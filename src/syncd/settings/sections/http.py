@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator
 
-from syncd.settings.sections.base import Section
-from syncd.settings.values import Duration, Form, NotAllowed, SecretText, Size, Text, Whole, listed, setting
+from syncd.settings.sections.section import Section
+from syncd.settings.values import Duration, Form, NotAllowed, SecretText, Size, Text, Whole, listed, required, setting
 
 TokenRole = Literal["read", "operate"]
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*")
@@ -59,12 +59,12 @@ Reach = Annotated[Text, AfterValidator(_network)]
 class HttpToken(Section):
     """One `[[http.tokens]]`."""
 
-    name: Text = setting("", "Who it is: written into the audit of every change.")
+    name: Text = required("Who it is: written into the audit of every change.")
     role: TokenRole = setting("read", "read, or operate to change things as well.")
     tenants: Annotated[tuple[Text, ...], BeforeValidator(listed), Form("a list of tenant ids; empty: all")] = setting(
         (), "Tenants that it may see. Empty: all."
     )
-    value: SecretText | None = setting(None, "The token.")
+    value: SecretText = required("The token itself, or a reference to it.")
 
 
 class HttpSettings(Section):

@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 
 from syncd.domain.errors import Invalid
 from syncd.domain.schedules import parse_schedule, time_zone
-from syncd.settings.sections.base import Section
+from syncd.settings.sections.section import Section
 from syncd.settings.values import Duration, Form, NotAllowed, Switch, Text, setting
 
 
@@ -37,7 +37,7 @@ class JobSettings(Section):
         Form(
             '5-field cron, 6-field cron with seconds first and Sunday = 0, or "every 30s"; enabled = false switches a job off'
         ),
-    ] = setting("every 1h", "When it is due.")
+    ] = setting("every 1h", "When the job is due.")
     enabled: Switch = setting(True, "Whether it runs by itself; `syncd jobs run` works either way.")
     timezone: Annotated[Text, AfterValidator(_timezone), Form("a time zone such as UTC or Europe/Brussels")] = setting(
         "UTC", "The zone in which the schedule is read."

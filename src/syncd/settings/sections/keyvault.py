@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from syncd.settings.sections.base import Section
 from syncd.settings.sections.http import Url
+from syncd.settings.sections.section import Section
 from syncd.settings.values import setting
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from syncd.settings.sections.base import Section, sealed
+from syncd.settings.sections.section import Section, sealed
 from syncd.settings.values import Duration, Form, Number, Switch, Whole, setting
 
 PerMinute = Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from syncd.settings.sections.base import Section
+from syncd.settings.sections.section import Section
 from syncd.settings.values import Form, SecretText, Text, Whole, listed, setting
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
-from syncd.settings.sections.base import Section
+from syncd.settings.sections.section import Section
 from syncd.settings.values import Duration, SecretText, Text, Whole, setting
 
 Level = Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from syncd.settings.sections.base import Section
+from syncd.settings.sections.section import Section
 from syncd.settings.sections.sync import Delays
 from syncd.settings.values import Duration, Whole, setting
 

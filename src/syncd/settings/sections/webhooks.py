@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from syncd.settings.sections.base import Section
+from syncd.settings.sections.section import Section
 from syncd.settings.values import Duration, Size, Whole, setting
 
 

@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path as FilePath
 from typing import Annotated, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
 from syncd.domain.jsontypes import Json
@@ -84,8 +83,8 @@ def _unwrapped(annotation: Json, metadata: Iterable[Json]) -> tuple[Json, list[J
 
 
 def _bounds(metadata: Iterable[Json]) -> str:
-    least = next((mark.ge for mark in metadata if isinstance(mark, Ge)), None)
-    most = next((mark.le for mark in metadata if isinstance(mark, Le)), None)
+    least = next((mark.ge for mark in metadata if hasattr(mark, "ge")), None)
+    most = next((mark.le for mark in metadata if hasattr(mark, "le")), None)
     if least is not None and most is not None:
         return f", from {least:.12g} to {most:.12g}"
     if least is not None:

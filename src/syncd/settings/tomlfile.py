@@ -93,7 +93,12 @@ def _syntax_problem(name: str, text: str, message: str) -> Problem:
     line = int(match["line"]) if match["line"] else text.rstrip("\n").count("\n") + 1
     column = f" (column {match['column']})" if match["column"] else " (at the end of the file)"
     fix = "write it as key = value; text needs quotes, a table is [section]"
-    return Problem(text=f"is not TOML: {match['what']}{column}", fix=fix, source=Source("file", name, line))
+    what = match["what"]
+    twice = re.fullmatch(r"Cannot (?:declare|overwrite|mutate).*|Duplicate .*", what)
+    if twice:
+        what = "the table or key is there already"
+        fix = "each table and each key stands once in the file: put them together"
+    return Problem(text=f"is not TOML: {what}{column}", fix=fix, source=Source("file", name, line))
 
 
 @dataclass(slots=True)

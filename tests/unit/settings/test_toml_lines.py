@@ -113,3 +113,9 @@ def test_a_syntax_error_names_its_line(text: str, line: int) -> None:
 def test_a_deeply_nested_file_is_refused_not_a_crash() -> None:
     with pytest.raises(ConfigurationError, match=r"nested too deeply|not TOML"):
         parse_toml("f", "a = " + "[" * 5000 + "]" * 5000)
+
+
+@pytest.mark.parametrize("text", ["[a]\n[a]\n", "a = 1\na = 2\n"])
+def test_what_stands_twice_is_called_that(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"f:2: is not TOML: the table or key is there already"):
+        parse_toml("f", text)

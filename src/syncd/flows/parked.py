@@ -191,8 +191,8 @@ class Parked:
 
     async def _matching(self, wanted: Filter) -> AsyncIterator[Document]:
         # What fails again is parked again, as another document: without the bound this would run for ever.
-        now = self._clock.now()
-        bounded = replace(wanted, before=now if wanted.before is None else min(wanted.before, now))
+        bound = self._clock.now() + 0.001  # the millisecond that has begun is in
+        bounded = replace(wanted, before=bound if wanted.before is None else min(wanted.before, bound))
         cursor: str | None = None
         while True:
             page = await self.list(bounded, limit=PAGE_LIMIT, cursor=cursor)

@@ -14,12 +14,33 @@ from syncd.domain.errors import Invalid
 
 USER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
 
 
 def ulid(now: float, entropy: bytes | None = None) -> str:
     """26 characters of Crockford base 32: 48 bits of milliseconds, 80 random bits. https://github.com/ulid/spec"""
-    value = (round(now * 1000) << 80) | int.from_bytes(entropy or os.urandom(10), "big")
-    return "".join([_CROCKFORD[(value >> shift) & 31] for shift in range(125, -1, -5)])
+    pairs = _PAIRS
+    stamp = round(now * 1000)
+    random = int.from_bytes(entropy or _entropy(), "big")
+    return (
+        f"{pairs[stamp >> 40 & 1023]}{pairs[stamp >> 30 & 1023]}{pairs[stamp >> 20 & 1023]}{pairs[stamp >> 10 & 1023]}"
+        f"{pairs[stamp & 1023]}{pairs[random >> 70]}{pairs[random >> 60 & 1023]}{pairs[random >> 50 & 1023]}"
+        f"{pairs[random >> 40 & 1023]}{pairs[random >> 30 & 1023]}{pairs[random >> 20 & 1023]}{pairs[random >> 10 & 1023]}"
+        f"{pairs[random & 1023]}"
+    )
+
+
+_pool = bytearray()
+
+
+def _entropy() -> bytes:
+    """Ten random bytes, drawn from the system a few hundred ids at a time: a system call an id is what an id would cost most."""
+    global _pool
+    if len(_pool) < 10:
+        _pool += os.urandom(4090)
+    taken = bytes(_pool[-10:])
+    del _pool[-10:]
+    return taken
 
 
 def digest(*parts: str) -> str:

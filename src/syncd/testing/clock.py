@@ -61,6 +61,10 @@ class FrozenClock:
         """Move what `now()` shows, either way, without any time passing: somebody set the clock."""
         self._origin += seconds
 
+    def stall(self, seconds: float) -> None:
+        """Let time pass with nobody woken, as when a handler blocks the loop; sleepers wake late at the next `advance`."""
+        self._elapsed += seconds
+
 
 async def settled() -> None:
     """Let every task that can run do so, as far as it gets without waiting for time or another thread."""

@@ -163,10 +163,10 @@ class Engine:
             for handler, members in groups.items():
                 answers.extend(self._guarded(connection, handler, members))
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - the writer thread must live: whoever waits gets the reason instead
             if connection.in_transaction:
                 connection.rollback()
-            failure = mapped(error, self.path)
+            failure = mapped_or_same(error, self.path)
             return [(request[3], failure) for request in requests]
         for effect in self._effects:
             effect()
@@ -184,8 +184,8 @@ class Engine:
         except (
             Exception
         ) as error:  # a handler may fail in any way; the writer thread must live, and neighbours must not pay
-            if not connection.in_transaction:  # SQLite itself gave the transaction up (full disk): nobody was served
-                raise mapped_or_same(error, self.path) from error
+            if not connection.in_transaction:
+                raise  # SQLite itself gave the transaction up (full disk): nobody was served
             connection.execute("ROLLBACK TO handler")
             del self._effects[effects:]
             if len(members) == 1:

@@ -114,8 +114,9 @@ class EmbeddedQueue:
             if rest <= 0:
                 return []
             if answer.next_due is not None:
-                rest = min(rest, max(answer.next_due - self._clock.now(), 0.001))
-            await self._arrival(arrival, rest)
+                rest = min(rest, answer.next_due - self._clock.now())
+            if rest > 0:
+                await self._arrival(arrival, rest)
 
     def _give_back(self, leasing: asyncio.Future[LeaseAnswer]) -> None:
         """Nobody waits for this lease any more: what it took is released as if it had never been taken."""

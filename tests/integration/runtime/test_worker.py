@@ -1,0 +1,379 @@
+"""Workers and executor over the embedded store: every outcome, every limit, drain and cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from syncd.adapters.embedded.blobs import open_blobs
+from syncd.adapters.embedded.store import open_store
+from syncd.domain.errors import Bin, Rejected, ServerFault, Throttled, Unavailable
+from syncd.domain.messages import MESSAGE_LIFETIME, Envelope
+from syncd.domain.outcomes import DONE, Continue, Outcome, Park, Retry, Snooze
+from syncd.ports.observe import Observe
+from syncd.ports.queue import Delivery, Depth, Message, Queue
+from syncd.runtime.claimcheck import ClaimCheckedQueue
+from syncd.runtime.executor import Executor
+from syncd.runtime.work import Handle, Handler, Work, WorkerLimits, Workload
+from syncd.runtime.worker import Worker
+from syncd.testing.clock import FrozenClock
+
+Q = "sync-outbound"
+
+
+@dataclass
+class Bench:
+    queue: Queue
+    worker: Worker
+    executor: Executor
+    clock: FrozenClock
+    parked: list[tuple[Bin, str, bytes]] = field(default_factory=list)
+    seen: list[Work] = field(default_factory=list)
+    observed: list[str] = field(default_factory=list)
+
+    async def send(self, name: str = "m", body: bytes = b"{}", **facts: object) -> None:
+        await self.queue.send(Q, [Message(Envelope(kind="test", origin_id=name, **facts), body)])  # type: ignore[arg-type] - facts of the envelope by name
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Give the loop and the writer thread turns until it is so; the test's own timeout bounds it."""
+        while not condition():
+            await asyncio.sleep(0)
+
+    async def depth(self) -> Depth:
+        return await self.queue.depth(Q)
+
+    async def quiet(self) -> None:
+        """Until nothing runs and nothing is ready."""
+        while True:
+            await self.until(lambda: self.worker.in_flight == 0)
+            depth = await self.depth()
+            if not depth.ready and not depth.leased:
+                return
+
+
+@asynccontextmanager
+async def bench(
+    tmp_path: Path, handle: Handle, *, limits: WorkerLimits | None = None, inline_bytes: int = 65536, **times: float
+) -> AsyncIterator[Bench]:
+    clock = FrozenClock()
+    async with open_store(tmp_path, clock=clock, durable=False) as store, open_blobs(tmp_path / "blobs") as blobs:
+        queue = ClaimCheckedQueue(store.queue, blobs, inline_bytes=inline_bytes, clock=clock)
+        parked: list[tuple[Bin, str, bytes]] = []
+        seen: list[Work] = []
+        observed: list[str] = []
+
+        def observe(event: str, /, **facts: object) -> None:
+            observed.append(event)
+
+        async def park(delivery: Delivery, body: bytes, where: Bin, reason: str) -> None:
+            parked.append((where, reason, body))
+
+        async def watched(work: Work) -> Outcome:
+            seen.append(work)
+            return await handle(work)
+
+        observer: Observe = observe
+        executor = Executor(queue=queue, blobs=blobs, park=park, clock=clock, observe=observer)
+        workload = Workload(
+            handlers={"test": Handler(handle=watched, **times)},  # type: ignore[arg-type]
+            limits={Q: limits or WorkerLimits(minimum=4, maximum=16)},
+        )
+        worker = Worker(
+            name=Q, queue=queue, executor=executor, workload=lambda: workload, clock=clock, observe=observer
+        )
+        tasks = [asyncio.create_task(worker.run()), asyncio.create_task(worker.patrol())]
+        try:
+            yield Bench(queue, worker, executor, clock, parked, seen, observed)
+        finally:
+            worker.stop_leasing()
+            await worker.drain(clock.monotonic())
+            await executor.flush()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def answering(*outcomes: Outcome | Exception) -> Handle:
+    """A handler that ends in these ways, one a call; the last repeats."""
+    rest = list(outcomes)
+
+    async def handle(work: Work) -> Outcome:
+        outcome = rest.pop(0) if len(rest) > 1 else rest[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    return handle
+
+
+async def test_done_completes_the_message(tmp_path: Path) -> None:
+    async with bench(tmp_path, answering(DONE)) as b:
+        await b.send()
+        await b.until(lambda: len(b.seen) == 1)
+        await b.quiet()
+        assert (await b.depth()).scheduled == 0
+
+
+async def test_continue_comes_back_at_once_with_its_new_body_and_a_new_lifetime(tmp_path: Path) -> None:
+    async with bench(tmp_path, answering(Continue(body=b"page 2"), DONE)) as b:
+        await b.send(expires_at=b.clock.now() + 100)
+        await b.until(lambda: len(b.seen) == 2)
+        await b.quiet()
+        second = b.seen[1]
+        assert (second.body, second.envelope.hop, second.envelope.attempt) == (b"page 2", 1, 0)
+        assert second.envelope.expires_at == b.clock.now() + MESSAGE_LIFETIME
+
+
+async def test_retry_waits_counts_an_attempt_and_keeps_the_body(tmp_path: Path) -> None:
+    async with bench(tmp_path, answering(Retry(after=5.0, reason="no"), DONE)) as b:
+        await b.send(body=b"same")
+        await b.until(lambda: len(b.seen) == 1)
+        await b.quiet()
+        await b.clock.advance(4.9)
+        assert len(b.seen) == 1
+        await b.clock.advance(0.2)
+        await b.until(lambda: len(b.seen) == 2)
+        assert (b.seen[1].body, b.seen[1].envelope.attempt, b.seen[1].envelope.hop) == (b"same", 1, 1)
+
+
+async def test_snooze_counts_no_attempt(tmp_path: Path) -> None:
+    async with bench(tmp_path, answering(Snooze(until=1_700_000_050.0, reason="not yet"), DONE)) as b:
+        await b.send()
+        await b.until(lambda: len(b.seen) == 1)
+        await b.quiet()
+        await b.clock.advance(51)
+        await b.until(lambda: len(b.seen) == 2)
+        assert (b.seen[1].envelope.attempt, b.seen[1].envelope.hop) == (0, 1)
+
+
+async def test_park_records_first_and_then_completes(tmp_path: Path) -> None:
+    async with bench(tmp_path, answering(Park(bin="tenant_must_act", reason="401"))) as b:
+        await b.send(body=b"kept")
+        await b.until(lambda: len(b.parked) == 1)
+        await b.quiet()
+        assert b.parked == [("tenant_must_act", "401", b"kept")]
+
+
+@pytest.mark.parametrize(
+    ("error", "where", "calls"),
+    [
+        (Rejected("422"), "tenant_must_act", 1),
+        (ServerFault("500"), "exhausted", 4),
+        (Unavailable("refused"), "exhausted", 4),
+        (KeyError("our bug"), "we_must_act", 4),
+    ],
+)
+async def test_errors_are_retried_by_their_class_and_then_parked(
+    tmp_path: Path, error: Exception, where: Bin, calls: int
+) -> None:
+    async with bench(tmp_path, answering(error)) as b:
+        await b.send()
+        while not b.parked:
+            await b.clock.advance(1)
+            await b.quiet()
+        assert b.parked[0][0] == where
+        assert len(b.seen) == calls
+
+
+async def test_throttling_waits_as_told_and_never_parks(tmp_path: Path) -> None:
+    async with bench(tmp_path, answering(*[Throttled("429", retry_after=7.0)] * 6, DONE)) as b:
+        await b.send()
+        while len(b.seen) < 7:
+            await b.clock.advance(1)
+            await b.quiet()
+        assert b.parked == []
+        assert b.seen[-1].envelope.attempt == 0
+
+
+async def test_an_expired_message_is_parked_without_being_handled(tmp_path: Path) -> None:
+    async with bench(tmp_path, answering(DONE)) as b:
+        await b.send(expires_at=b.clock.now() - 1, hop=8, attempt=2)
+        await b.until(lambda: len(b.parked) == 1)
+        assert b.parked[0][:2] == ("expired", "gave up after 9 hops and 2 failed attempts")
+        assert b.seen == []
+
+
+async def test_a_message_whose_worker_died_five_times_is_parked_as_poison(tmp_path: Path) -> None:
+    clock = FrozenClock()
+    async with open_store(tmp_path, clock=clock, durable=False) as store:
+        await store.queue.send(Q, [Message(Envelope(kind="test", origin_id="killer"), b"boom")])
+    for _ in range(5):
+        async with open_store(tmp_path, clock=clock, durable=False) as store:
+            assert len(await store.queue.lease(Q, 1, duration=30.0)) == 1
+    async with bench(tmp_path, answering(DONE)) as b:
+        await b.until(lambda: len(b.parked) == 1)
+        assert b.parked[0][0] == "poison"
+        assert "died with it 5 times" in b.parked[0][1]
+        assert b.seen == []
+
+
+async def test_kinds_and_schemas_of_a_newer_release_are_snoozed_not_parked(tmp_path: Path) -> None:
+    async with bench(tmp_path, answering(DONE)) as b:
+        newer = [Envelope(kind="unheard-of", origin_id="a"), Envelope(kind="test", origin_id="b", schema=3)]
+        await b.queue.send(Q, [Message(envelope) for envelope in newer])
+        while (await b.depth()).scheduled != 2:
+            await asyncio.sleep(0)
+        assert b.seen == []
+        assert b.parked == []
+
+
+async def test_a_large_body_goes_through_a_blob_and_reaches_the_handler_whole(tmp_path: Path) -> None:
+    async with bench(tmp_path, answering(Retry(after=1.0, reason="again"), DONE), inline_bytes=100) as b:
+        await b.send(body=b"x" * 5000)
+        await b.until(lambda: len(b.seen) == 1)
+        await b.quiet()
+        await b.clock.advance(1.5)
+        await b.until(lambda: len(b.seen) == 2)
+        assert [work.body for work in b.seen] == [b"x" * 5000] * 2
+        assert b.seen[0].envelope.body_ref == b.seen[1].envelope.body_ref
+        assert b.seen[0].delivery.body == b""
+
+
+def holding(gate: asyncio.Event) -> Handle:
+    async def handle(work: Work) -> Outcome:
+        await gate.wait()
+        return DONE
+
+    return handle
+
+
+async def test_a_group_never_has_more_units_in_flight_than_its_cap_and_others_pass(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with bench(tmp_path, holding(gate), limits=WorkerLimits(minimum=8, maximum=8, group_cap=2)) as b:
+        for n in range(6):
+            await b.send(f"a{n}", group="a")
+        await b.send("b0", group="b")
+        await b.until(lambda: len(b.seen) == 3)
+        assert sorted(work.envelope.group or "" for work in b.seen) == ["a", "a", "b"]
+        gate.set()
+        await b.until(lambda: len(b.seen) == 7)
+
+
+async def test_receivers_grow_to_the_maximum_under_load_and_no_further(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    async with bench(tmp_path, holding(gate), limits=WorkerLimits(minimum=1, maximum=6)) as b:
+        for n in range(30):
+            await b.send(f"m{n}")
+        await b.until(lambda: b.worker.in_flight == 6)
+        assert b.worker.receivers.target == 6
+        gate.set()
+        await b.until(lambda: len(b.seen) == 30)
+
+
+async def test_past_the_soft_limit_a_handler_is_told_to_pause(tmp_path: Path) -> None:
+    paused = asyncio.Event()
+
+    async def handle(work: Work) -> Outcome:
+        while not work.should_pause:
+            await work.clock.sleep(1.0)
+        paused.set()
+        return DONE
+
+    async with bench(tmp_path, handle, slice=1000.0, soft_limit=10.0, hard_limit=20.0) as b:
+        await b.send()
+        await b.until(lambda: len(b.seen) == 1)
+        await b.clock.advance(9)
+        assert not paused.is_set()
+        await b.clock.advance(3)
+        assert paused.is_set()
+        await b.quiet()
+
+
+async def test_past_the_hard_limit_a_handler_is_cancelled_and_its_message_given_back(tmp_path: Path) -> None:
+    cancelled: list[bool] = []
+
+    async def handle(work: Work) -> Outcome:
+        if cancelled:
+            return DONE
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+        return DONE
+
+    async with bench(tmp_path, handle, hard_limit=20.0) as b:
+        await b.send()
+        await b.until(lambda: len(b.seen) == 1)
+        await b.clock.advance(22)
+        await b.until(lambda: len(b.seen) == 2)
+        await b.quiet()
+        assert cancelled == [True]
+        assert "hard_limit" in b.observed
+
+
+async def test_a_handler_that_swallows_its_cancellation_is_abandoned_and_the_message_comes_again(
+    tmp_path: Path,
+) -> None:
+    stubborn = asyncio.Event()
+
+    async def handle(work: Work) -> Outcome:
+        if work.delivery.deliveries > 1:
+            return DONE
+        while not stubborn.is_set():
+            try:
+                await stubborn.wait()
+            except asyncio.CancelledError:
+                continue
+        return DONE
+
+    async with bench(tmp_path, handle, hard_limit=20.0, limits=WorkerLimits(minimum=1, maximum=1, lease=30.0)) as b:
+        await b.send()
+        await b.until(lambda: len(b.seen) == 1)
+        await b.clock.advance(30)
+        assert "unit_abandoned" in b.observed
+        await b.clock.advance(61)
+        await b.until(lambda: len(b.seen) == 2)
+        assert b.seen[1].delivery.deliveries == 2
+        stubborn.set()
+        await b.quiet()
+
+
+async def test_a_drain_lets_units_end_and_gives_back_those_that_do_not(tmp_path: Path) -> None:
+    gates: dict[str, asyncio.Event] = {"quick": asyncio.Event(), "slow": asyncio.Event()}
+
+    async def handle(work: Work) -> Outcome:
+        await gates[work.envelope.origin_id].wait()
+        return DONE
+
+    async with bench(tmp_path, handle) as b:
+        await b.send("quick")
+        await b.send("slow")
+        await b.until(lambda: len(b.seen) == 2)
+        b.worker.stop_leasing()
+        assert all(work.should_pause for work in b.seen)
+        gates["quick"].set()
+        await b.until(lambda: b.worker.in_flight == 1)
+        assert await b.worker.drain(b.clock.monotonic()) == 1
+        await b.executor.flush()
+        depth = await b.depth()
+        assert (depth.ready, depth.leased) == (1, 0)
+        [again] = await b.queue.lease(Q, 5, duration=30.0)
+        assert (again.envelope.origin_id, again.deliveries) == ("slow", 1)
+
+
+async def test_an_outcome_survives_a_store_that_refuses_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(tmp_path, answering(DONE)) as b:
+        real: Callable[..., Awaitable[list[bool]]] = b.queue.settle
+        refusals = [Unavailable("disk full")] * 3
+
+        async def settle(settlements: object) -> list[bool]:
+            if refusals:
+                raise refusals.pop()
+            return await real(settlements)
+
+        monkeypatch.setattr(b.queue, "settle", settle)
+        await b.send()
+        await b.until(lambda: len(b.seen) == 1)
+        while refusals:
+            await b.clock.advance(0.6)
+        await b.clock.advance(0.6)
+        await b.quiet()
+        assert len(b.seen) == 1

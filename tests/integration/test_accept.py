@@ -255,7 +255,7 @@ async def test_with_a_warm_cache_no_document_is_read(world: World) -> None:
 async def test_guessing_ids_does_not_push_known_ones_out_of_the_cache(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("syncd.flows.registrations._CACHED", 5)
+    monkeypatch.setattr("syncd.flows.readthrough.CACHED", 5)
     await world.send(issue(), github(issue()))
     for number in range(50):
         with pytest.raises(NotFound):

@@ -10,8 +10,6 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import anyio
-
 from syncd.domain.collections import REGISTRATIONS
 from syncd.domain.errors import Conflict, Invalid, NotFound, Overloaded
 from syncd.domain.ids import check_user_id, digest
@@ -19,6 +17,7 @@ from syncd.domain.schemes import scheme_for
 from syncd.domain.secrets import Secret
 from syncd.domain.signatures import DEFAULT_TOLERANCE, Verifier, key_of
 from syncd.domain.times import DAY, iso, parse
+from syncd.flows.readthrough import ReadThrough
 from syncd.ports.documents import Condition, Create, Delete, Document, Page, Query, Replace
 from syncd.ports.limiter import Level
 
@@ -36,8 +35,6 @@ MIB = 1024 * 1024
 OVERLAP = DAY
 #: Times that a lost compare-and-set is tried again before the caller is told.
 _ATTEMPTS = 8
-#: Entries of each half of the cache. A registration in use takes about 2 KB.
-_CACHED = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +110,7 @@ class Registrations:
         self._usual_bytes = usual_bytes
         self._large_bytes = large_bytes
         self._tolerance = tolerance
-        self._cache = _Cache(ttl)
+        self._cache: ReadThrough[Registration] = ReadThrough(ttl)
 
     # -- reading --
 
@@ -302,62 +299,6 @@ def shown(document: Document) -> JsonObject:
     ]
     rest = {name: value for name, value in document.data.items() if name not in ("secretVersions", "schema")}
     return {"id": document.id, **rest, "secrets": versions}
-
-
-class _Cache:
-    """Registrations for `ttl` seconds. Unknown ids are kept apart, so that guessing ids cannot push known ones out."""
-
-    def __init__(self, ttl: float) -> None:
-        self._ttl = ttl
-        self._found: dict[str, tuple[float, Registration]] = {}
-        self._missing: dict[str, float] = {}
-        self._loading: dict[str, anyio.Event] = {}
-        self.changes = 0
-        """Local writes so far: what was read before one is not stored after it."""
-
-    def get(self, identifier: str, now: float) -> Registration | None:
-        entry = self._found.get(identifier)
-        return entry[1] if entry is not None and entry[0] > now else None
-
-    def missing(self, identifier: str, now: float) -> bool:
-        return self._missing.get(identifier, now) > now
-
-    async def alone(self, identifier: str) -> bool:
-        """True: load it, then `put` or `release`. False: somebody else has just done so."""
-        loading = self._loading.get(identifier)
-        if loading is None:
-            self._loading[identifier] = anyio.Event()
-            return True
-        await loading.wait()
-        return False
-
-    def release(self, identifier: str) -> None:
-        loading = self._loading.pop(identifier, None)
-        if loading is not None:
-            loading.set()
-
-    def put(self, identifier: str, found: Registration | None, valid_for: float, marker: int, now: float) -> None:
-        if marker == self.changes:
-            until = now + min(self._ttl, valid_for)
-            self._found.pop(identifier, None)
-            self._missing.pop(identifier, None)
-            if found is None:
-                self._missing[identifier] = until
-                _bound(self._missing)
-            else:
-                self._found[identifier] = (until, found)
-                _bound(self._found)
-        self.release(identifier)
-
-    def drop(self, identifier: str) -> None:
-        self.changes += 1
-        self._found.pop(identifier, None)
-        self._missing.pop(identifier, None)
-
-
-def _bound(entries: dict[str, tuple[float, Registration]] | dict[str, float]) -> None:
-    if len(entries) > _CACHED:
-        del entries[next(iter(entries))]  # the one loaded longest ago
 
 
 def _check_id(wrong: dict[str, str], path: str, value: str) -> None:

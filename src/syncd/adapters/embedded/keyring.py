@@ -53,9 +53,8 @@ class Keyring:
         self._from_text = [_derived(secret_key, "SECRET_KEY")] if secret_key else []
         self._earlier = [_derived(text, "a former SECRET_KEY") for text in previous]
         self._in_file: list[bytes] = []
-        self._changing = (
-            threading.RLock()
-        )  # two first callers must not make a key each, and the second lose that of the first
+        # Two first callers must not make a key each, and the second lose that of the first.
+        self._changing = threading.RLock()
         self._keys: dict[str, Key] = {}
 
     def load(self) -> None:

@@ -89,6 +89,8 @@ class EmbeddedVault:
     async def get(self, name: str, version: str) -> Secret:
         _check(name)
         row = await self._engine.read(_select, name, version)
+        if row is not None and self._keyring.get(row.key_id) is None:  # a rotation ended between reading and here
+            row = await self._engine.read(_select, name, version)
         if row is None:
             raise NotFound(f"there is no version {version!r} of the secret {name!r}")
         return Secret(self._decrypted(row).decode())
@@ -121,7 +123,9 @@ class EmbeddedVault:
             return rewritten
 
     async def _take_current(self) -> Key:
-        self._current = await asyncio.to_thread(self._keyring.current)
+        key = await asyncio.to_thread(self._keyring.current)
+        if self._current is None:  # a rotation that overtook us has the newer one
+            self._current = key
         return self._current
 
     def _decrypted(self, row: _Row) -> bytes:

@@ -109,7 +109,7 @@ def endpoints(routes: Sequence[Route], version: str) -> tuple[Endpoint, ...]:
     rows = [
         {
             "method": route.method,
-            "path": BASE + route.path,
+            "path": route.path,
             "role": route.role,
             "summary": route.summary,
             "query": ", ".join(route.query),

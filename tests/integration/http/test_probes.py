@@ -89,7 +89,7 @@ async def test_the_description_covers_every_route_and_each_of_its_references_res
 async def test_the_docs_page_lists_the_routes_without_a_token(world: World) -> None:
     answer = await world.ask("GET", "/api/v1/docs", token=None)
     assert answer.status == 200
-    assert "/api/v1/connections" in answer.text
+    assert "/connections/{connectionId}" in answer.text
     assert "Content-Security-Policy" in answer.headers
 
 

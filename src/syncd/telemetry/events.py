@@ -1,0 +1,166 @@
+"""What each event means: which metrics it moves, and whether it is a line of its own in the log.
+
+One row per event. A row may be added by whoever observes something new; an event without a row is counted under its own name
+and logged at debug.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from syncd.telemetry.metrics import MILLISECONDS, SECONDS
+
+Facts = Mapping[str, object]
+#: `canonical`: the line of a unit of work. Always where it failed, was slow, retried or parked; else one in so many.
+Lines = Literal["always", "canonical", "debug", "never"]
+Level = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Adds one (or the fact `amount`) to a counter, per value of the facts `labels`; only where fact `when` is true."""
+
+    name: str
+    about: str
+    labels: tuple[str, ...] = ()
+    amount: str | None = None
+    when: str | None = None
+    unless: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Adds a fact in seconds to a histogram, times `scale`. Nothing where the fact is missing."""
+
+    name: str
+    about: str
+    labels: tuple[str, ...] = ()
+    fact: str = "duration"
+    scale: float = 1000.0
+    bounds: Sequence[float] = MILLISECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    counts: tuple[Count, ...] = ()
+    measures: tuple[Measure, ...] = ()
+    lines: Lines = "always"
+    level: Level = "info"
+    function: str | None = None
+    """The name by which existing queries group lines."""
+    operations: bool = False
+    """Counts `<operation>_success`, `<operation>_failed`, `<operation>_duration_ms` and `retries`, see `OPERATIONS`."""
+
+
+#: By queue or job: the prefix of its metrics and the function by which existing queries know it.
+OPERATIONS: dict[str, tuple[str, str]] = {
+    "sync-inbound": ("inbound", "SyncInboundWorker"),
+    "sync-outbound": ("outbound", "SyncOutboundWorker"),
+    "azure_api": ("advisor", "advisor"),
+    "reports": ("report", "advisor"),
+    "sync-scheduler": ("scheduler", "SyncScheduler"),
+    "token-refresher": ("refresher", "TokenRefresher"),
+    "finops-daily-sync": ("finops", "finops-daily-sync"),
+    "aci-scaler": ("scaler", "aci-scaler"),
+    "advisor-refresh": ("advisor_refresh", "advisor"),
+    "maintenance": ("maintenance", "maintenance"),
+}
+#: Outcomes that count as success and as failure; what merely goes on (continue, snooze) is neither.
+SUCCEEDED = frozenset({"done", "succeeded"})
+FAILED = frozenset({"retry", "park", "failed", "unknown", "timeout"})
+
+EVENTS: dict[str, Event] = {
+    # Webhooks
+    "webhook_accepted": Event(
+        counts=(
+            Count("webhook_success", "Webhook events that are stored and were answered 2xx.", unless="duplicate"),
+            Count("webhook_duplicates", "Webhook events that were known already.", when="duplicate"),
+        ),
+        measures=(Measure("webhook_latency_ms", "From a webhook's headers to its answer, milliseconds."),),
+        lines="canonical",
+        function="WebhookReceiver",
+    ),
+    "webhook_duplicate": Event(
+        counts=(Count("webhook_duplicates", "Webhook events that were known already."),),
+        measures=(Measure("webhook_latency_ms", "From a webhook's headers to its answer, milliseconds."),),
+        lines="canonical",
+        function="WebhookReceiver",
+    ),
+    "webhook_rejected": Event(
+        counts=(Count("webhook_rejected", "Webhook requests that were refused.", ("reason",)),),
+        level="warning",
+        function="WebhookReceiver",
+    ),
+    # Units of work and ticks
+    "unit_done": Event(lines="canonical", operations=True),
+    "message_parked": Event(
+        counts=(Count("messages_parked", "Messages set aside.", ("queue", "bin")),), level="warning"
+    ),
+    "handler_bug": Event(
+        counts=(Count("handler_bugs", "Unexpected exceptions of handlers.", ("kind",)),), level="error"
+    ),
+    "lease_lost": Event(
+        counts=(Count("leases_lost", "Outcomes that came after their lease.", ("queue",)),), level="warning"
+    ),
+    "tick_started": Event(
+        counts=(Count("ticks_started", "Ticks claimed.", ("job",)),),
+        measures=(
+            Measure("job_late_seconds", "How late ticks began.", ("job",), fact="late", scale=1.0, bounds=SECONDS),
+        ),
+        lines="debug",
+    ),
+    "tick_finished": Event(lines="canonical", operations=True),
+    "tick_missed": Event(
+        counts=(Count("job_missed", "Ticks that were not run in time.", ("job",), amount="count"),), level="warning"
+    ),
+    "tasks_scheduled": Event(
+        counts=(Count("tasks_scheduled", "Sync tasks put into the queue.", amount="count"),),
+        lines="canonical",
+        function="SyncScheduler",
+    ),
+    "ratelimit_wait": Event(
+        measures=(
+            Measure("ratelimit_wait_seconds", "Waits that limits imposed.", fact="seconds", scale=1.0, bounds=SECONDS),
+        ),
+        lines="never",
+    ),
+    # The process
+    "reload_ok": Event(counts=(Count("config_reloads", "Configurations taken up."),)),
+    "reload_failed": Event(
+        counts=(Count("config_reload_failures", "Configurations that were refused."),), level="error"
+    ),
+    "engine_commit": Event(
+        counts=(
+            Count("engine_commits", "Transactions of the embedded store."),
+            Count("engine_operations", "Writes of the embedded store.", amount="operations"),
+        ),
+        measures=(Measure("engine_commit_duration_ms", "Commits of the embedded store, fsync included."),),
+        lines="never",
+    ),
+    "loop_lag": Event(
+        measures=(Measure("event_loop_lag_ms", "How late the event loop ran a timer.", fact="seconds"),), lines="never"
+    ),
+    "service_failed": Event(
+        counts=(Count("service_failures", "Restarts of supervised services.", ("service",)),), level="error"
+    ),
+    "service_given_up": Event(level="error"),
+    "clock_stepped_back": Event(
+        counts=(Count("clock_stepped_back", "Times that the wall clock was set back."),), level="warning"
+    ),
+    "watchdog_withheld": Event(level="error"),
+    "ready": Event(),
+    "stop_requested": Event(),
+    "stopped": Event(),
+    "stopped_at_once": Event(level="warning"),
+    "hard_limit": Event(
+        counts=(Count("hard_limits", "Units cancelled at their hard limit.", ("queue",)),), level="error"
+    ),
+    "unit_abandoned": Event(
+        counts=(Count("units_abandoned", "Units that swallowed their cancellation.", ("queue",)),), level="error"
+    ),
+    "outcome_not_recorded": Event(level="error"),
+    "lease_refused": Event(level="warning"),
+    "notify_failed": Event(level="warning"),
+}

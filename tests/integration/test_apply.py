@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -12,20 +13,19 @@ import pytest
 from syncd.domain.errors import Conflict, NotFound
 from syncd.domain.jsontypes import JsonObject
 from syncd.domain.messages import Envelope
-from syncd.domain.outcomes import DONE, Park, Snooze
+from syncd.domain.outcomes import DONE, Park
 from syncd.flows.accept import QUEUE
 from syncd.flows.audit_rows import body_of
 from syncd.flows.parked import Filter
 from syncd.ports.queue import Message
 from syncd.testing.clock import FrozenClock
-from syncd.testing.crash import Crash, CrashAt, at_every_call
-from tests.integration.webhooks import SECRET, ListedVault, World, github, issue, opened
+from tests.integration.webhooks import World, github, issue, opened
 from tests.unit.test_github_events import DATA
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with opened(tmp_path, FrozenClock(), vault=ListedVault()) as world:
+    async with opened(tmp_path, FrozenClock()) as world:
         await world.register()
         await world.connect()
         yield world
@@ -129,112 +129,6 @@ async def test_what_is_authentic_but_not_understood_is_parked_with_its_bytes(wor
     assert (await world.queue.depth(QUEUE)).ready == 0
 
 
-async def test_another_body_under_a_used_delivery_id_is_parked_and_the_first_stands(world: World) -> None:
-    first = await receive(world, issue(title="first"))
-    row = await receive(world, issue(title="forged later"))
-    assert (row["status"], row["bodyHash"], row["effect"]) == ("processed", first["bodyHash"], "created")
-    assert len(row["otherBodies"]) == 1
-    [parked] = (await world.parked.list(Filter())).items
-    assert parked.data["bin"] == "poison"
-    assert "another body" in parked.data["reason"]
-    [entity] = await world.issues()
-    assert entity.data["data"]["title"] == "first"
-
-
-async def test_a_message_that_comes_again_after_its_work_is_done_has_no_second_effect(world: World) -> None:
-    body = issue()
-    accepted = await world.send(body, github(body))
-    [delivery] = await world.lease()
-    assert await world.apply.handle(delivery.envelope, delivery.body) is DONE
-    before = (await world.row(accepted.event_id), await world.everything())
-    assert await world.apply.handle(delivery.envelope, delivery.body) is DONE
-    assert (await world.row(accepted.event_id), await world.everything()) == before
-
-
-async def test_a_second_send_that_the_queue_did_not_absorb_is_done_and_counted(world: World) -> None:
-    body = issue()
-    accepted = await world.send(body, github(body))
-    [delivery] = await world.lease()
-    await world.apply.handle(delivery.envelope, delivery.body)
-    await world.clock.advance(5)
-    again = Envelope.from_json({**delivery.envelope.to_json(), "receivedAt": "2023-11-14T22:13:25Z"})
-    assert await world.apply.handle(again, body) is DONE
-    assert (await world.row(accepted.event_id))["duplicates"] == 1
-    assert [entity.data["version"] for entity in await world.issues()] == [1]
-
-
-class Blocking:
-    """Lets a reader wait inside the flow, so that two can be at one event."""
-
-    def __init__(self, world: World) -> None:
-        self.reached, self.go_on = asyncio.Event(), asyncio.Event()
-        self._receive = world.entities.receive
-        world.entities.receive = self._wait  # type: ignore[method-assign]
-
-    async def _wait(self, *args: Any) -> Any:
-        self.reached.set()
-        await self.go_on.wait()
-        return await self._receive(*args)
-
-
-async def test_while_another_works_on_the_event_a_second_delivery_sleeps_until_its_lease_ends(world: World) -> None:
-    body = issue()
-    await world.send(body, github(body))
-    [delivery] = await world.lease()
-    blocking = Blocking(world)
-    first = asyncio.create_task(world.apply.handle(delivery.envelope, delivery.body))
-    await blocking.reached.wait()
-    second = await world.apply.handle(delivery.envelope, delivery.body)
-    assert second == Snooze(until=world.clock.now() + 90, reason="the event is being worked on by replica/one")
-    blocking.go_on.set()
-    assert await first is DONE
-
-
-async def test_a_lease_that_ran_out_is_taken_over_and_its_former_holder_changes_nothing(world: World) -> None:
-    body = issue()
-    accepted = await world.send(body, github(body))
-    [delivery] = await world.lease()
-    blocking = Blocking(world)
-    first = asyncio.create_task(world.apply.handle(delivery.envelope, delivery.body))
-    await blocking.reached.wait()
-    await world.clock.advance(91)
-    blocking.reached.clear()
-    second = asyncio.create_task(world.apply.handle(delivery.envelope, delivery.body))
-    await blocking.reached.wait()
-    blocking.go_on.set()
-    outcomes = await asyncio.gather(first, second)
-    assert DONE in outcomes
-    row = await world.row(accepted.event_id)
-    assert (row["status"], row["term"]) == ("processed", 2)
-    assert [entity.data["version"] for entity in await world.issues()] == [1]
-
-
-async def test_the_next_hop_takes_over_at_once_because_the_hop_before_it_has_ended(world: World) -> None:
-    body = issue()
-    accepted = await world.send(body, github(body))
-    [delivery] = await world.lease()
-    blocking = Blocking(world)
-    task = asyncio.create_task(world.apply.handle(delivery.envelope, delivery.body))
-    await blocking.reached.wait()
-    task.cancel()
-    blocking.go_on.set()
-    assert await world.apply.handle(delivery.envelope.next_hop(failed=True), delivery.body) is DONE
-    assert (await world.row(accepted.event_id))["term"] == 2
-
-
-async def test_a_lease_of_an_earlier_boot_is_void_where_only_one_process_can_hold_the_store(world: World) -> None:
-    body = issue()
-    await world.send(body, github(body))
-    [delivery] = await world.lease()
-    blocking = Blocking(world)
-    task = asyncio.create_task(world.apply.handle(delivery.envelope, delivery.body))
-    await blocking.reached.wait()
-    task.cancel()
-    for sole, outcome in ((False, Snooze), (True, type(DONE))):
-        other = World(world.documents, world.queue, world.blobs, world.vault, world.clock, boot="two", sole=sole)
-        assert isinstance(await other.apply.handle(delivery.envelope, delivery.body), outcome)
-
-
 async def test_without_a_connection_the_event_waits_for_its_tenant_and_is_applied_when_replayed(world: World) -> None:
     await world.register("loose", connection_id="later")
     await world.connect("second")  # now two connections of the integration: no guess is made
@@ -298,14 +192,12 @@ async def test_a_large_body_is_read_from_its_blob(world: World) -> None:
 
 async def test_a_generic_registration_takes_the_documented_event(world: World) -> None:
     await world.register("plain", scheme="hmac-sha256", integration_id="github", secret=None)
-    import hmac
-
     issued = await world.registrations.rotate("plain")
     assert issued.secret is not None
 
     async def send(**fields: Any) -> JsonObject:
         body = json.dumps({"entityType": "issue", "entityId": "x-1", "operation": "update", **fields}).encode()
-        signature = hmac.new(issued.secret.reveal().encode(), body, "sha256").hexdigest()  # type: ignore[union-attr]
+        signature = hmac.new(issued.secret.reveal().encode(), body, "sha256").hexdigest()
         accepted = await world.send(body, {"x-signature": signature}, "plain")
         await world.work()
         return await world.row(accepted.event_id)
@@ -316,27 +208,6 @@ async def test_a_generic_registration_takes_the_documented_event(world: World) -
     [entity] = await world.issues()
     assert entity.data["data"] == {"title": "c", "body": "b"}
     assert (await send(data={}, tenantId="other"))["status"] == "parked"
-
-
-async def test_the_same_words_again_after_the_window_are_a_new_event(world: World) -> None:
-    await world.register("plain", scheme="hmac-sha256", connection_id="gh")
-    import hmac
-
-    def headers(body: bytes) -> dict[str, str]:
-        return {"x-signature": hmac.new(SECRET.encode(), body, "sha256").hexdigest()}
-
-    bodies = {
-        title: json.dumps({"entityType": "issue", "entityId": "1", "data": {"title": title}}).encode()
-        for title in ("on", "off")
-    }
-    seen = []
-    for title in ("on", "off", "on"):
-        accepted = await world.send(bodies[title], headers(bodies[title]), "plain")
-        await world.work()
-        [entity] = await world.issues()
-        seen.append((accepted.status, entity.data["data"]["title"]))
-        await world.clock.advance(61)
-    assert seen == [("accepted", "on"), ("accepted", "off"), ("accepted", "on")]
 
 
 async def test_an_event_of_a_producer_without_registrations_is_applied(world: World) -> None:
@@ -351,21 +222,8 @@ async def test_an_event_of_a_producer_without_registrations_is_applied(world: Wo
     assert isinstance(outcome, Park)
 
 
-async def test_a_message_parked_by_the_executor_shows_on_its_row(world: World) -> None:
-    body = issue()
-    accepted = await world.send(body, github(body))
-    [delivery] = await world.lease()
-    blocking = Blocking(world)
-    task = asyncio.create_task(world.apply.handle(delivery.envelope, delivery.body))
-    await blocking.reached.wait()
-    task.cancel()
-    await world.apply.failed(delivery.envelope, "gave up after 4 attempts")
-    row = await world.row(accepted.event_id)
-    assert (row["status"], row["reason"]) == ("failed", "gave up after 4 attempts")
-
-
 async def test_every_other_connection_is_owed_a_push_and_hinted_at_it(tmp_path: Path) -> None:
-    async with opened(tmp_path, FrozenClock(), vault=ListedVault(), push_queue="sync-outbound") as world:
+    async with opened(tmp_path, FrozenClock(), push_queue="sync-outbound") as world:
         await world.register()
         await world.connect()
         await world.connect("mirror", "push")
@@ -429,7 +287,7 @@ def real() -> list[Any]:
 async def test_every_real_payload_is_accepted_once_and_applied(
     tmp_path: Path, event: str, payloads: list[JsonObject]
 ) -> None:
-    async with opened(tmp_path, FrozenClock(), vault=ListedVault()) as world:
+    async with opened(tmp_path, FrozenClock()) as world:
         await world.register()
         await world.connect("gh", "both", event, "issue", "ref")
         for number, payload in enumerate(payloads):
@@ -443,91 +301,3 @@ async def test_every_real_payload_is_accepted_once_and_applied(
             assert row["status"] == "processed"
             assert ("entity" in row) == (event != "ping")
             assert (await world.send(body, headers)).status == "duplicate"
-
-
-def made_in(root: Path) -> Iterator[Path]:
-    """One directory after the other, made before the loop runs into them."""
-    paths = [root / str(number) for number in range(400)]
-    for path in paths:
-        path.mkdir()
-    return iter(paths)
-
-
-async def test_at_every_crash_point_and_with_two_hops_at_once_the_event_has_one_effect(tmp_path: Path) -> None:
-    directories = made_in(tmp_path)
-    body = issue(title="once")
-
-    async def scenario(crash: CrashAt) -> None:
-        directory = next(directories)
-        clock, vault = FrozenClock(), ListedVault()
-        async with opened(directory, clock, vault=vault) as world:
-            await world.register()
-            await world.connect()
-            await world.connect("mirror", "push")
-        answered = None
-        async with opened(directory, clock, vault=vault, crash=crash, push_queue="pushes") as world:
-            try:
-                answered = await world.send(body, github(body))
-                await asyncio.gather(*(world.execute(one) for one in await hops(world)))
-            except Crash:
-                pass
-        await clock.advance(120)
-        fields = {"boot": "two", "sole": bool(crash.n % 2), "push_queue": "pushes"}
-        async with opened(directory, clock, vault=vault, **fields) as world:
-            again = await world.send(body, github(body))
-            assert answered is None or again.status == "duplicate", "what was answered is never taken twice"
-            await world.work()
-            row = await world.row(again.event_id)
-            assert row["status"] == "processed"
-            assert row["effect"] in ("created", "unchanged")
-            [entity] = await world.issues()
-            assert (entity.data["version"], entity.data["data"]["title"]) == (1, "once")
-            assert len(await world.everything()) == 2
-            pushes = [one.envelope.origin_id for one in await world.queue.peek("pushes")]
-            assert pushes == [f"{entity.id}~mirror~1"]
-            assert (await world.queue.depth(QUEUE)).ready == 0
-            assert (await world.parked.list(Filter())).items == []
-
-    async def hops(world: World) -> list[Any]:
-        """The message, and the same once more as its next hop: as after an outcome whose completion was lost."""
-        [first] = await world.lease()
-        await world.queue.send(QUEUE, [Message(first.envelope.next_hop(), first.body)])
-        return [first, *await world.lease()]
-
-    assert await at_every_call(scenario) > 20
-
-
-async def test_at_every_crash_point_what_is_not_understood_is_parked_once_and_replayed_once(tmp_path: Path) -> None:
-    directories = made_in(tmp_path)
-    body = b'{"issue": {}}'
-
-    async def scenario(crash: CrashAt) -> None:
-        directory = next(directories)
-        clock, vault = FrozenClock(), ListedVault()
-        async with opened(directory, clock, vault=vault) as world:
-            await world.register()
-            await world.connect()
-            accepted = await world.send(body, github(body))
-        async with opened(directory, clock, vault=vault, crash=crash) as world:
-            try:
-                await world.work()
-                [parked] = (await world.parked.list(Filter())).items
-                await world.parked.edit(parked.id, issue(title="repaired"))
-                await world.parked.replay(parked.id)
-                await world.work()
-            except Crash:
-                pass
-        await clock.advance(120)
-        async with opened(directory, clock, vault=vault, boot="two") as world:
-            await world.work()
-            [parked] = (await world.parked.list(Filter(statuses=("parked", "replaying", "replayed")))).items
-            if parked.data["status"] == "parked" and body_of(parked.data) == body:
-                await world.parked.edit(parked.id, issue(title="repaired"))
-            await world.parked.replay(parked.id)
-            await world.work()
-            row = await world.row(accepted.event_id)
-            assert row["status"] == "processed"
-            [entity] = await world.issues()
-            assert (entity.data["version"], entity.data["data"]["title"]) == (1, "repaired")
-
-    assert await at_every_call(scenario) > 20

@@ -16,15 +16,15 @@ from syncd.ports.documents import Query
 from syncd.ports.queue import Complete, Delivery, Message
 from syncd.testing.clock import FrozenClock
 from syncd.testing.crash import Crash, CrashAt, at_every_call
-from tests.integration.test_apply import made_in
-from tests.integration.webhooks import ListedVault, World, opened
+from tests.integration.test_webhook_crashes import made_in
+from tests.integration.webhooks import World, opened
 
 Q = "sync-outbound"
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with opened(tmp_path, FrozenClock(), vault=ListedVault()) as world:
+    async with opened(tmp_path, FrozenClock()) as world:
         yield world
 
 
@@ -221,8 +221,8 @@ async def test_park_and_replay_at_every_crash_point_lose_nothing_and_send_one_ho
     directories = made_in(tmp_path)
 
     async def scenario(crash: CrashAt) -> None:
-        directory, clock, vault = next(directories), FrozenClock(), ListedVault()
-        async with opened(directory, clock, vault=vault) as world:
+        directory, clock = next(directories), FrozenClock()
+        async with opened(directory, clock) as world:
             await world.queue.send(Q, [Message(Envelope(kind="webhook", origin_id="one"), b"body")])
 
         async def first_half(world: World) -> None:
@@ -233,15 +233,15 @@ async def test_park_and_replay_at_every_crash_point_lose_nothing_and_send_one_ho
             for found in (await world.parked.list(Filter())).items:
                 await world.parked.replay(found.id)
 
-        async with opened(directory, clock, vault=vault, crash=crash) as world:
+        async with opened(directory, clock, crash=crash) as world:
             with contextlib.suppress(Crash):
                 await first_half(world)
         await clock.advance(120)
-        async with opened(directory, clock, vault=vault) as world:
+        async with opened(directory, clock) as world:
             await first_half(world)
             [found] = (await world.documents.query(PARKED, Query(across=True))).items
             assert found.data["status"] == "replayed"
-        async with opened(directory, clock, vault=vault) as world:
+        async with opened(directory, clock) as world:
             left = await world.queue.lease(Q, 10, duration=60.0)
             assert [(one.envelope.origin_id, one.envelope.hop, one.body) for one in left] == [("one", 1, b"body")]
 

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from syncd.adapters.embedded.blobs import open_blobs
+from syncd.adapters.embedded.engine import Engine
+from syncd.adapters.embedded.keyring import Keyring
 from syncd.adapters.embedded.limiter import EmbeddedLimiter
 from syncd.adapters.embedded.store import open_store
+from syncd.adapters.embedded.vault import EmbeddedVault, create_tables
 from syncd.adapters.providers import load_providers
 from syncd.domain.collections import AUDIT_ROWS, CONNECTIONS, ENTITIES
-from syncd.domain.errors import NotFound
 from syncd.domain.ids import partition_of
 from syncd.domain.jsontypes import JsonObject
 from syncd.domain.outcomes import Continue, Outcome, Park, Retry, Snooze
@@ -53,34 +55,6 @@ class Seen:
 
     def named(self, event: str) -> list[dict[str, object]]:
         return [facts for name, facts in self.events if name == event]
-
-
-class ListedVault:
-    """The port `Vault` as a list of versions: these tests are about who reads which version, not about how one is kept."""
-
-    def __init__(self) -> None:
-        self.held: dict[str, list[Secret]] = {}
-        self.reads = 0
-
-    async def append(self, name: str, value: Secret) -> str:
-        self.held.setdefault(name, []).append(value)
-        return str(len(self.held[name]))
-
-    async def get(self, name: str, version: str) -> Secret:
-        self.reads += 1
-        try:
-            return self.held[name][int(version) - 1]
-        except (KeyError, IndexError):
-            raise NotFound(name) from None
-
-    async def versions(self, name: str) -> list[str]:
-        return [str(number + 1) for number in range(len(self.held.get(name, [])))]
-
-    async def purge(self, name: str, *, keep: str | None = None) -> int:
-        return len(self.held.pop(name, []))
-
-    async def rotate_key(self) -> int:
-        return 0
 
 
 @dataclass
@@ -210,19 +184,25 @@ class World:
 
 @asynccontextmanager
 async def opened(
-    directory: Path, clock: FrozenClock, *, vault: Vault, crash: CrashAt | None = None, **fields: Any
+    directory: Path, clock: FrozenClock, *, crash: CrashAt | None = None, **fields: Any
 ) -> AsyncIterator[World]:
     """A world on the store in `directory`; with a crash, one that ends."""
     crash = crash or CrashAt()
-    async with open_blobs(directory / "blobs") as blobs, open_store(directory, clock=clock, durable=False) as store:
-        yield World(
-            documents=crash.wrap("documents", store.documents),
-            queue=crash.wrap("queue", store.queue),
-            blobs=crash.wrap("blobs", blobs),
-            vault=vault,
-            clock=clock,
-            **fields,
-        )
+    secrets = await Engine.open(directory / "vault.db", create_tables, durable=False)
+    vault = EmbeddedVault(engine=secrets, keyring=Keyring(directory), clock=clock)
+    await vault.open()
+    try:
+        async with open_blobs(directory / "blobs") as blobs, open_store(directory, clock=clock, durable=False) as store:
+            yield World(
+                documents=crash.wrap("documents", store.documents),
+                queue=crash.wrap("queue", store.queue),
+                blobs=crash.wrap("blobs", blobs),
+                vault=crash.wrap("vault", vault),
+                clock=clock,
+                **fields,
+            )
+    finally:
+        await secrets.close()
 
 
 def issue(number: int = 1, *, title: str = "t", at: str = "2023-11-14T22:00:00Z", action: str = "edited") -> bytes:

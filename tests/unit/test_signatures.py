@@ -48,7 +48,7 @@ def scheme_of(vector: dict[str, Any]) -> SignatureScheme:
     return SignatureScheme(
         name=vector["scheme"],
         header=header.lower(),
-        algorithm=vector.get("alg") or _ALGORITHMS[vector["scheme"]],  # type: ignore[arg-type]
+        algorithm=vector.get("alg") or _ALGORITHMS[vector["scheme"]],
         encoding="base64" if vector["scheme"] == "hmac-base64" else "hex",
         # Some vendors leave their prefix out now and then; a scheme of ours says which of the two it is.
         prefix=prefix if vector["scheme"] == "github-sha1" or value.startswith(prefix) else "",

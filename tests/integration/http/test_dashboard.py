@@ -90,10 +90,10 @@ async def test_a_part_that_cannot_be_read_does_not_take_the_page_down(
 ) -> None:
     headers = await cookie(world)
 
-    async def away() -> None:
+    async def away(name: str) -> None:
         raise Unavailable("the store is away")
 
-    monkeypatch.setattr(world.jobs, "overview", away)
+    monkeypatch.setattr(world.ticks.requests, "book", away)
     answer = await look(world, headers)
     assert answer.status == 200
     assert "Cannot be read now: the store is away" in answer.text
@@ -111,7 +111,7 @@ async def test_a_session_may_look_at_the_api_and_change_nothing(world: World) ->
     assert (await world.api("GET", "/connections", headers=headers, token=None)).status == 200
     forged = await world.api("POST", "/jobs/finops-daily-sync/run", {}, headers=headers, token=None)
     assert forged.status == 401
-    assert world.jobs.ran == []
+    assert not await world.ticks.run_next(world.job), "nothing was made due"
 
 
 async def test_a_session_ends_with_a_log_out_with_its_time_and_with_its_token(world: World) -> None:

@@ -243,19 +243,58 @@ async def test_another_tenants_parked_messages_do_not_exist(world: World) -> Non
     assert answer.status == 404
 
 
-async def test_jobs_are_listed_run_paused_and_resumed(world: World) -> None:
-    assert (await world.api("GET", "/jobs")).json["items"][0]["name"] == "finops-daily-sync"
-    ran = await world.api("POST", "/jobs/finops-daily-sync/run")
-    assert (ran.status, list(ran.json)) == (202, ["executionId"])
-    await world.api("POST", "/jobs/finops-daily-sync/run", {"at": "2023-11-14T03:00:00Z"})
-    assert world.jobs.ran == [None, 1699930800.0]
-    assert world.control.nudged == ["ticks", "ticks"]
-    assert (await world.api("POST", "/jobs/finops-daily-sync/pause")).json["paused"] is True
-    assert (await world.api("POST", "/jobs/finops-daily-sync/resume")).json["paused"] is False
-    assert (await world.api("GET", "/jobs/finops-daily-sync/history")).json == {"items": [], "cursor": None}
-    assert (await world.api("GET", "/jobs/odd/history")).status == 404
+async def test_a_job_is_shown_run_on_demand_and_its_run_recorded(world: World) -> None:
+    [job] = (await world.api("GET", "/jobs")).json["items"]
+    assert (job["name"], job["schedule"], job["nextAt"]) == (
+        "finops-daily-sync",
+        "0 0 3 * * *",
+        "2023-11-15T03:00:00.000Z",
+    )
+    assert job["lastRun"] is None
+    asked = await world.api("POST", "/jobs/finops-daily-sync/run")
+    assert asked.status == 202
+    execution = f"/executions/{asked.json['executionId']}"
+    assert (await world.api("GET", execution)).json["status"] == "due"
+    assert world.control.nudged == ["ticks"]
+    assert await world.ticks.run_next(world.job)
+    ended = (await world.api("GET", execution)).json
+    assert (ended["status"], ended["reason"], ended["trigger"]) == ("succeeded", "12 records", "manual")
+    [tick] = (await world.api("GET", "/jobs/finops-daily-sync/history")).json["items"]
+    assert (tick["status"], tick["executionId"]) == ("succeeded", ended["id"])
+    job = (await world.api("GET", "/jobs/finops-daily-sync")).json
+    assert (job["lastRun"]["status"], job["lastRun"]["executionId"]) == ("succeeded", ended["id"])
+
+
+async def test_a_job_is_run_for_a_nominal_time_once(world: World) -> None:
+    body = {"at": "2023-11-14T03:00:00Z"}
+    first = await world.api("POST", "/jobs/finops-daily-sync/run", body)
+    assert (await world.api("POST", "/jobs/finops-daily-sync/run", body)).json == first.json
+    await world.ticks.run_next(world.job)
+    assert [tick.at for tick in world.runs.ticks] == [1699930800.0]
+    again = await world.api("POST", "/jobs/finops-daily-sync/run", body)
+    assert again.status == 409
+    assert "has ended as succeeded" in again.json["detail"]
     assert (await world.api("POST", "/jobs/finops-daily-sync/run", {"at": "noon"})).status == 400
-    assert (await world.api("POST", "/jobs/finops-daily-sync/run", token=READER)).status == 403
+
+
+async def test_a_paused_job_has_no_next_run_until_it_is_resumed(world: World) -> None:
+    paused = (await world.api("POST", "/jobs/finops-daily-sync/pause")).json
+    assert (paused["paused"], paused["pausedBy"], paused["nextAt"]) == (True, "admin", None)
+    resumed = (await world.api("POST", "/jobs/finops-daily-sync/resume")).json
+    assert (resumed["paused"], resumed["nextAt"]) == (False, "2023-11-15T03:00:00.000Z")
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("GET", "/history"), ("POST", "/run"), ("POST", "/pause")])
+async def test_an_unknown_job_is_not_found_and_the_known_ones_are_named(world: World, method: str, path: str) -> None:
+    answer = await world.api(method, f"/jobs/odd{path}")
+    assert answer.status == 404
+    assert "finops-daily-sync" in answer.json["detail"]
+
+
+async def test_a_reader_may_not_steer_a_job(world: World) -> None:
+    for verb in ("run", "pause", "resume"):
+        assert (await world.api("POST", f"/jobs/finops-daily-sync/{verb}", token=READER)).status == 403
+    assert not await world.ticks.run_next(world.job)
 
 
 async def test_executions_of_all_jobs_are_listed_newest_first(world: World) -> None:

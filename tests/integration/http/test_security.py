@@ -139,14 +139,15 @@ async def test_secrets_go_in_and_never_come_out(world: World) -> None:
 async def test_every_change_leaves_a_row_that_says_who_what_and_how_it_ended(world: World) -> None:
     await world.connection("c1")
     await world.connection("c1")
-    await world.api("POST", "/jobs/finops-daily-sync/run", {})
-    await world.api("POST", "/jobs/nothing/run", {})
+    for _ in range(2):
+        await world.api("POST", "/jobs/finops-daily-sync/run", {"at": "2023-11-14T03:00:00Z"})
+        await world.ticks.run_next(world.job)
     rows = (await world.store.documents.query(AUDIT, Query(across=True, order="at", limit=100))).items
     told = [(row.data["actor"], row.data["action"], row.data["subject"], row.data["outcome"]) for row in rows]
     assert told == [
         ("admin", "connection.create", "c1", "done"),
         ("admin", "job.run", "finops-daily-sync", "done"),
-        ("admin", "job.run", "nothing", "failed: not_found"),
+        ("admin", "job.run", "finops-daily-sync", "failed: conflict"),
     ]
     assert rows[0].data["tenantId"] == "tenant-1"
     assert rows[0].data["after"]["integrationId"] == "github"

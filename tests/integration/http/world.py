@@ -18,11 +18,13 @@ from syncd.adapters.embedded.store import Store, open_store
 from syncd.adapters.providers.github import PROVIDER as GITHUB
 from syncd.domain.errors import Invalid, NotFound
 from syncd.domain.principal import Principal
+from syncd.domain.schedules import parse_schedule
 from syncd.domain.secrets import Secret
 from syncd.flows.accept import Accept
 from syncd.flows.apply import Apply
 from syncd.flows.audit_rows import AuditRows
 from syncd.flows.entities import Entities
+from syncd.flows.jobs import Job, Tick, TickResult
 from syncd.flows.operate.audit import AuditTrail
 from syncd.flows.operate.connections import ConnectionsFlow
 from syncd.flows.operate.credentials import CredentialStore
@@ -30,7 +32,6 @@ from syncd.flows.operate.entities import EntitiesFlow
 from syncd.flows.operate.events import WebhookEventsFlow
 from syncd.flows.operate.executions import ExecutionsFlow
 from syncd.flows.operate.jobs import JobsFlow
-from syncd.flows.operate.paging import Listing
 from syncd.flows.operate.queues import QueuesFlow
 from syncd.flows.operate.settings import SettingsFlow
 from syncd.flows.operate.tasks import TasksFlow
@@ -39,6 +40,7 @@ from syncd.flows.overlay import Overlay
 from syncd.flows.parked import Parked
 from syncd.flows.registrations import Registrations
 from syncd.flows.subscriptions import Subscriptions
+from syncd.flows.ticks import Ticks
 from syncd.http.auth import Tokens
 from syncd.http.connection import ListenerLimits
 from syncd.http.server import Server
@@ -51,6 +53,7 @@ from syncd.testing.clock import FrozenClock
 ADMIN, READER, TENANT_1 = "admin-token-0123456789", "reader-token-0123456789", "tenant-1-token-0123456789"
 QUEUES = ("sync-inbound", "sync-outbound")
 PROVIDERS = {"github": GITHUB}
+NIGHTLY = parse_schedule("0 0 3 * * *")  # here: the first use of a time zone reads it from the disk
 
 
 class MemoryVault:
@@ -116,44 +119,16 @@ class Controls:
         return {"sync": {"batch_size": {"value": 100, "source": "default"}}}
 
 
-class Jobs:
-    """The part of the scheduler that the API uses, with one job."""
+class Runs:
+    """What the one job of this world was run for, and how it is to end."""
 
     def __init__(self) -> None:
-        self.paused = False
-        self.ran: list[float | None] = []
+        self.result = TickResult(status="succeeded", reason="12 records")
+        self.ticks: list[Tick] = []
 
-    def _job(self, name: str) -> dict[str, Any]:
-        if name != "finops-daily-sync":
-            raise NotFound(f"there is no job {name!r}")
-        return {
-            "name": name,
-            "schedule": "0 0 3 * * *",
-            "enabled": True,
-            "paused": self.paused,
-            "nextAt": "2023-11-15T03:00:00.000Z",
-            "lastRun": None,
-        }
-
-    async def overview(self) -> list[dict[str, Any]]:
-        return [self._job("finops-daily-sync")]
-
-    async def run_now(self, job: str, *, at: float | None = None) -> str:
-        self._job(job)
-        self.ran.append(at)
-        return f"{job}:202311.01HF"
-
-    async def history(self, job: str, *, limit: int, cursor: str | None) -> Listing:
-        self._job(job)
-        return Listing(items=[])
-
-    async def pause(self, job: str) -> dict[str, Any]:
-        self.paused = True
-        return self._job(job)
-
-    async def resume(self, job: str) -> dict[str, Any]:
-        self.paused = False
-        return self._job(job)
+    async def run(self, tick: Tick) -> TickResult:
+        self.ticks.append(tick)
+        return self.result
 
 
 def check_overlay(values: Mapping[str, Any]) -> None:
@@ -182,7 +157,9 @@ class World:
     control: Controls
     vault: MemoryVault
     live: LiveEvents
-    jobs: Jobs
+    runs: Runs
+    ticks: Ticks
+    job: Job
     apply: Apply
     parked: Parked
     observed: list[tuple[str, dict[str, object]]]
@@ -275,7 +252,9 @@ async def opened(
         open_blobs(directory / "blobs") as blobs,
     ):
         documents, queue = store.documents, store.queue
-        vault, control, jobs, live = MemoryVault(), Controls(), Jobs(), LiveEvents(clock=clock)
+        vault, control, runs, live = MemoryVault(), Controls(), Runs(), LiveEvents(clock=clock)
+        ticks = Ticks(documents=documents, clock=clock, observe=observe, owner="test/1", alone=True)
+        job = Job(name="finops-daily-sync", schedule=NIGHTLY, run=runs.run, missed="once")
         audit = AuditTrail(documents=documents, clock=clock)
         registrations = Registrations(documents=documents, vault=vault, clock=clock, schemes=schemes_of(PROVIDERS))
         subscriptions = Subscriptions(documents=documents, clock=clock)
@@ -311,7 +290,7 @@ async def opened(
                 queues=QueuesFlow(
                     queue=queue, parked=parked, documents=documents, clock=clock, audit=audit, names=QUEUES
                 ),
-                jobs=JobsFlow(scheduling=jobs, control=control, audit=audit),
+                jobs=JobsFlow(jobs={job.name: job}, requests=ticks.requests, control=control, audit=audit),
                 executions=ExecutionsFlow(documents=documents),
                 settings=SettingsFlow(
                     overlay=Overlay(documents=documents, clock=clock),
@@ -359,7 +338,9 @@ async def opened(
                 control=control,
                 vault=vault,
                 live=live,
-                jobs=jobs,
+                runs=runs,
+                ticks=ticks,
+                job=job,
                 apply=apply,
                 parked=parked,
                 observed=observed,

@@ -15,6 +15,10 @@ async def list_all(ask: Ask) -> Reply:
     return Reply({"items": list(await ask.services.operate.jobs.list(ask.principal)), "cursor": None})
 
 
+async def get(ask: Ask) -> Reply:
+    return Reply(await ask.services.operate.jobs.get(ask.principal, ask.path["job"]))
+
+
 async def run(ask: Ask) -> Reply:
     at = ask.model(RunJob).at
     return Reply(await ask.services.operate.jobs.run(ask.principal, ask.path["job"], at=at), 202)
@@ -43,6 +47,14 @@ ROUTES = (
         answers="all jobs",
     ),
     Route(
+        method="GET",
+        path="/jobs/{job}",
+        role="read",
+        handler=get,
+        summary="Show a job",
+        answers="the job",
+    ),
+    Route(
         method="POST",
         path="/jobs/{job}/run",
         role="operate",
@@ -57,8 +69,8 @@ ROUTES = (
         path="/jobs/{job}/history",
         role="read",
         handler=history,
-        summary="List a job's runs, newest first",
-        answers="a page of executions",
+        summary="List a job's ticks, newest first, those that were missed among them",
+        answers="a page of ticks",
         query=PAGE,
     ),
     Route(

@@ -64,10 +64,10 @@ async def test_what_is_sent_is_delivered_with_envelope_and_bytes_as_they_were(qu
         body_ref="claims/x",
         headers={"x-github-event": "issues"},
     )
-    bodies = [b'{"a": "\xc3\xa9"}', b"\x00\xff\xfe not text", b"", b"x" * 100_000]
+    bodies = [b'{"a": "\xc3\xa9"}', b"\x00\xff\xfe not text", b"nul \x00 in text", b"", b"x" * 100_000]
     await queue.send(Q, [Message(envelope, body) for body in bodies])
     deliveries = await lease(queue)
-    assert [delivery.envelope for delivery in deliveries] == [envelope] * 4
+    assert [delivery.envelope for delivery in deliveries] == [envelope] * 5
     assert sorted(delivery.body for delivery in deliveries) == sorted(bodies)
     assert {delivery.deliveries for delivery in deliveries} == {1}
     assert {delivery.queue for delivery in deliveries} == {Q}

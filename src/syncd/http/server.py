@@ -68,6 +68,12 @@ class Server:
         self.port = port
         """Once started, the port that is bound: tells what 0 became."""
 
+    @property
+    def address(self) -> str:
+        """`http://host:port` of what is bound."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self.port}"
+
     async def start(self) -> None:
         """Bind and listen. Raises Unavailable with one line that says what to do."""
         loop = asyncio.get_running_loop()

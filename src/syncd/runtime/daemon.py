@@ -22,6 +22,7 @@ from syncd.runtime.executor import Executor
 from syncd.runtime.health import HealthBoard
 from syncd.runtime.notify import Notifier
 from syncd.runtime.supervision import Supervisor
+from syncd.runtime.ticker import Ticker
 from syncd.runtime.worker import Worker
 
 #: Seconds that requests under way get to end, of the whole drain.
@@ -29,19 +30,14 @@ REQUESTS_DRAIN = 2.0
 
 
 class Listener(Protocol):
+    @property
+    def address(self) -> str: ...
+
     async def start(self) -> None: ...
 
     async def drain(self, timeout: float) -> None: ...
 
     async def stop(self, timeout: float = ...) -> None: ...
-
-
-class Ticking(Protocol):
-    async def run(self) -> None: ...
-
-    async def stop(self, deadline: float) -> None:
-        """No new ticks; wait for running ones until `deadline` (monotonic), then cancel them."""
-        ...
 
 
 class Daemon:
@@ -54,7 +50,7 @@ class Daemon:
         services: Sequence[tuple[str, Callable[[], Awaitable[None]]]],
         workers: Sequence[Worker],
         executor: Executor,
-        ticker: Ticking | None,
+        ticker: Ticker,
         listener: Listener,
         health: HealthBoard,
         notifier: Notifier,
@@ -120,14 +116,13 @@ class Daemon:
         for worker in self._workers:
             self._supervisor.start(f"worker {worker.name}", worker.run)
             self._supervisor.start(f"patrol {worker.name}", worker.patrol)
-        if self._ticker is not None:
-            self._supervisor.start("ticker", self._ticker.run)
+        self._supervisor.start("ticker", self._ticker.serve)
         self._supervisor.start("reload", self._reload_on_demand)
         await self._listener.start()
         self._health.phase = "running"
         self._on_ready()
         self._notifier.ready()
-        self._observe("ready")
+        self._observe("ready", address=self._listener.address, version=self._health.health().version)
 
     async def _reload_on_demand(self) -> None:
         while True:
@@ -149,14 +144,23 @@ class Daemon:
         deadline = self._clock.monotonic() + self._drain_timeout
         await self._supervisor.stop("reload")
         await self._listener.drain(min(REQUESTS_DRAIN, self._drain_timeout))
+        self._ticker.close()
         for worker in self._workers:
             worker.stop_leasing()
-        ticking = [self._ticker.stop(deadline)] if self._ticker is not None else []
-        cut = await asyncio.gather(*(worker.drain(deadline) for worker in self._workers), *ticking)
+        cut = await asyncio.gather(*(worker.drain(deadline) for worker in self._workers), self._ticks_end(deadline))
         await self._supervisor.stop(
             *[name for name in self._supervisor.services if name.startswith(("worker", "patrol", "ticker"))]
         )
         await self._executor.flush()
         await self._supervisor.stop()
         await self._listener.stop(0.0)
-        self._observe("stopped", cut=sum(count for count in cut if isinstance(count, int)))
+        self._observe("stopped", cut=sum(cut))
+
+    async def _ticks_end(self, deadline: float) -> int:
+        """Ticks that do not end in time are cancelled with the ticker; their leases run out and they are taken over."""
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
+                await self._ticker.idle()
+        except TimeoutError:
+            return len(self._ticker.running)
+        return 0

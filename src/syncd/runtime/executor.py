@@ -30,7 +30,8 @@ NEWER_RELEASE_WAIT = 60.0
 RECORD_TRIES = 20
 RECORD_PAUSE = 0.5
 
-ParkMessage = Callable[[Delivery, bytes, Bin, str], Awaitable[None]]
+ParkMessage = Callable[[Delivery, Bin, str], Awaitable[object]]
+"""Durably set the message aside; may be repeated."""
 
 
 class Executor:
@@ -52,7 +53,7 @@ class Executor:
         except asyncio.CancelledError:
             await self._shielded(self._settle(Release(delivery)))
             raise
-        await self._shielded(self._record(delivery, work.body, outcome))
+        await self._shielded(self._record(delivery, outcome))
         self._observe(
             "unit_done",
             kind=delivery.envelope.kind,
@@ -113,7 +114,7 @@ class Executor:
                 policy=handler.retries,
             )
 
-    async def _record(self, delivery: Delivery, body: bytes, outcome: Outcome) -> None:
+    async def _record(self, delivery: Delivery, outcome: Outcome) -> None:
         match outcome:
             case Done():
                 await self._settle(Complete(delivery))
@@ -124,7 +125,7 @@ class Executor:
             case Snooze(until=until):
                 await self._settle(self._next(delivery, None, until))
             case Park(bin=where, reason=reason):
-                await self._persist(lambda: self._park(delivery, body, where, reason))
+                await self._persist(lambda: self._park(delivery, where, reason))
                 await self._settle(Complete(delivery))
 
     def _next(
@@ -146,7 +147,7 @@ class Executor:
 
         await self._persist(settle)
 
-    async def _persist(self, write: Callable[[], Awaitable[None]]) -> None:
+    async def _persist(self, write: Callable[[], Awaitable[object]]) -> None:
         """Try until the store takes it. Giving up is safe: the lease runs out and the message comes again."""
         tries = 0
         while True:

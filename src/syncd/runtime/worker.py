@@ -81,6 +81,7 @@ class Worker:
                 now=self._clock.monotonic(),
                 loop_lag=self._loop_lag(),
             )
+        await asyncio.Event().wait()  # leasing is over; the supervisor ends this service when the drain is
 
     async def patrol(self) -> None:
         """The service beside `run` that enforces soft and hard limits."""

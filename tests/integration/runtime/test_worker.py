@@ -70,8 +70,8 @@ async def bench(
         def observe(event: str, /, **facts: object) -> None:
             observed.append(event)
 
-        async def park(delivery: Delivery, body: bytes, where: Bin, reason: str) -> None:
-            parked.append((where, reason, body))
+        async def park(delivery: Delivery, where: Bin, reason: str) -> None:
+            parked.append((where, reason, delivery.body))
 
         async def watched(work: Work) -> Outcome:
             seen.append(work)

@@ -54,6 +54,8 @@ class Engine:
         self._wake = threading.Semaphore(0)
         self._closing = False
         self._effects: list[Callable[[], None]] = []
+        self.fault: Exception | None = None
+        """Why the last transaction failed; None while they succeed."""
         self._writer: threading.Thread | None = None
         self._readers: _Readers | None = None
         self._checkpointer: Checkpointer | None = None
@@ -166,8 +168,9 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - the writer thread must live: whoever waits gets the reason instead
             if connection.in_transaction:
                 connection.rollback()
-            failure = mapped_or_same(error, self.path)
+            self.fault = failure = mapped_or_same(error, self.path)
             return [(request[3], failure) for request in requests]
+        self.fault = None
         for effect in self._effects:
             effect()
         return answers

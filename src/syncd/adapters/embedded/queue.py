@@ -247,9 +247,10 @@ def _known_ids(connection: sqlite3.Connection, keys: list[str], now: float) -> s
 def _insert(connection: sqlite3.Connection, rows: list[_Row], now: float) -> None:
     texts: list[list[object]] = []
     for row in rows:
-        try:
-            texts.append([row.queue, row.lane, row.group, row.due, row.envelope, row.body.decode()])
-        except UnicodeDecodeError:
+        text = _as_text(row.body)
+        if text is not None:
+            texts.append([row.queue, row.lane, row.group, row.due, row.envelope, text])
+        else:
             connection.execute(
                 "INSERT INTO messages (queue, lane, grp, due, enqueued, envelope, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (row.queue, row.lane, row.group, row.due, now, row.envelope, row.body),
@@ -260,6 +261,14 @@ def _insert(connection: sqlite3.Connection, rows: list[_Row], now: float) -> Non
             " SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, ?, value ->> 4, CAST(value ->> 5 AS BLOB) FROM json_each(?)",
             (now, dumps(texts)),
         )
+
+
+def _as_text(body: bytes) -> str | None:
+    """The body as JSON can carry it; None for what SQLite's JSON functions would change (they end a text at a NUL)."""
+    try:
+        return None if b"\0" in body else body.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _peek(connection: sqlite3.Connection, queue: str, limit: int, after: int, now: float) -> list[Peeked]:

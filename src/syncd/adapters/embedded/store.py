@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from syncd.adapters.embedded import documents, queue
+from syncd.adapters.embedded import documents, queue, vault
 from syncd.adapters.embedded.documents import EmbeddedDocuments
 from syncd.adapters.embedded.engine import Engine
 from syncd.adapters.embedded.queue import EmbeddedQueue
@@ -29,14 +29,28 @@ class Store:
 def _prepare(connection: sqlite3.Connection) -> None:
     documents.create_tables(connection, COLLECTIONS.values())
     queue.create_tables(connection)
+    vault.create_tables(connection)
 
 
 @asynccontextmanager
 async def open_store(
-    directory: Path, *, clock: Clock, observe: Observe = ignore, durable: bool = True
+    directory: Path,
+    *,
+    clock: Clock,
+    observe: Observe = ignore,
+    durable: bool = True,
+    inbox_operations: int = 10_000,
+    inbox_bytes: int = 64 * 1024 * 1024,
 ) -> AsyncIterator[Store]:
     """Open (or create) `<directory>/syncd.db`. Raises StoreUnusable. Leases of an earlier boot are void: their holder is gone."""
-    engine = await Engine.open(directory / FILE_NAME, _prepare, durable=durable, observe=observe)
+    engine = await Engine.open(
+        directory / FILE_NAME,
+        _prepare,
+        durable=durable,
+        observe=observe,
+        inbox_operations=inbox_operations,
+        inbox_bytes=inbox_bytes,
+    )
     try:
         yield Store(
             engine=engine,

@@ -1,0 +1,39 @@
+"""The composition root: settings -> ports -> flows -> one generation -> the daemon. Only this package knows every name.
+
+ports.py       opens the adapters that the settings chose
+flows.py       the use-cases over those ports
+generation.py  one immutable graph of settings, flows, handlers, jobs and HTTP services; a reload builds the next
+process.py     the daemon around it: services, signals, exit code
+offline.py     the same store without a daemon, for the command line
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from syncd.bootstrap.checks import Row
+    from syncd.settings import Loaded
+
+
+def run(loaded: Loaded) -> int:
+    """The daemon until it is told to stop; its exit code."""
+    from syncd.bootstrap.process import run_daemon
+
+    return run_daemon(loaded)
+
+
+async def check(loaded: Loaded) -> list[Row]:
+    """Look at every dependency and right: (name, status, detail, fix) each."""
+    from syncd.bootstrap.checks import check_all
+
+    return await check_all(loaded)
+
+
+def serve_for_cli(loaded: Loaded) -> AbstractAsyncContextManager[tuple[str, str]]:
+    """(address, token) of the admin API over the store, while no daemon runs."""
+    from syncd.bootstrap.offline import serve
+
+    return serve(loaded)

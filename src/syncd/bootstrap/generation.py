@@ -1,0 +1,161 @@
+"""One generation: an immutable graph of settings, flows, handlers and HTTP services over the same ports.
+
+Units of work and requests keep the generation they began with; a reload builds the next one whole and then assigns it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from syncd.bootstrap.flows import Flows, build_flows, handlers_of
+from syncd.bootstrap.jobs import build_jobs
+from syncd.bootstrap.ports import Ports
+from syncd.domain.principal import Principal
+from syncd.domain.secrets import Secret
+from syncd.flows.jobs import Job
+from syncd.flows.operate.connections import ConnectionsFlow
+from syncd.flows.operate.credentials import CredentialStore
+from syncd.flows.operate.entities import EntitiesFlow
+from syncd.flows.operate.events import WebhookEventsFlow
+from syncd.flows.operate.executions import ExecutionsFlow
+from syncd.flows.operate.jobs import JobsFlow
+from syncd.flows.operate.queues import QueuesFlow
+from syncd.flows.operate.settings import SettingsFlow
+from syncd.flows.operate.tasks import TasksFlow
+from syncd.flows.operate.webhooks import WebhooksFlow
+from syncd.flows.overlay import Overlay
+from syncd.flows.ticks import Ticks
+from syncd.http.auth import Tokens
+from syncd.http.services import HttpLimits, Operate, Services
+from syncd.ports.control import Control
+from syncd.ports.events import Events
+from syncd.runtime.work import Handler, WorkerLimits, Workload
+from syncd.settings import Loaded, Settings
+
+#: Which queues a role works on.
+QUEUES_OF_ROLE: Mapping[str, tuple[str, ...]] = {"outbound": ("sync-outbound",)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    number: int
+    loaded: Loaded
+    flows: Flows
+    workload: Workload
+    jobs: tuple[Job, ...]
+    services: Services
+
+    @property
+    def settings(self) -> Settings:
+        return self.loaded.settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What outlives generations and is not a port of flows."""
+
+    ports: Ports
+    control: Control
+    events: Events
+    metrics: Callable[[], bytes]
+    ticks: Ticks
+    own_token: Secret | None
+    """The admin token that the embedded default made for itself."""
+    extra_handlers: Mapping[str, Handler]
+    """Kinds of message that an embedder of the daemon adds."""
+
+
+def build_generation(number: int, loaded: Loaded, around: Surroundings) -> Generation:
+    """Raises Invalid where something that settings cannot see is wrong. Starts nothing."""
+    settings, ports = loaded.settings, around.ports
+    flows = build_flows(settings, ports)
+    jobs = build_jobs(settings, ports)
+    roles = frozenset(settings.daemon.roles)
+    return Generation(
+        number=number,
+        loaded=loaded,
+        flows=flows,
+        workload=Workload(handlers={**handlers_of(settings, flows), **around.extra_handlers}, limits=_limits(settings)),
+        jobs=jobs,
+        services=Services(
+            accept=flows.accept if "webhooks" in roles else None,
+            registrations=flows.registrations,
+            operate=_operate(loaded, flows, jobs, around),
+            tokens=Tokens(_tokens(settings, around.own_token), failures=settings.http.login_failures),
+            limits=HttpLimits(api_bytes=settings.http.max_body_bytes, body_timeout=settings.http.body_timeout),
+            control=around.control,
+            events=around.events,
+            metrics=around.metrics,
+            observe=ports.observe,
+            clock=ports.clock,
+            roles=roles,
+        ),
+    )
+
+
+def _limits(settings: Settings) -> dict[str, WorkerLimits]:
+    """Receivers of each queue that this replica's roles work on."""
+    names = [name for role in settings.daemon.roles for name in QUEUES_OF_ROLE.get(role, ())]
+    return {
+        name: WorkerLimits(
+            minimum=queue.min_receivers,
+            maximum=queue.max_receivers,
+            group_cap=queue.effective_group_cap,
+            lease=settings.queue.lease_duration,
+        )
+        for name in names
+        for queue in (settings.queues[name],)
+    }
+
+
+def _tokens(settings: Settings, own: Secret | None) -> Sequence[tuple[Principal, Secret]]:
+    tokens = [
+        (
+            Principal(name=token.name, role=token.role, tenants=frozenset(token.tenants) if token.tenants else "*"),
+            token.value,
+        )
+        for token in settings.http.tokens
+    ]
+    admin = settings.http.admin_token or own
+    return [*tokens, (Principal(name="admin", role="operate"), admin)] if admin else tokens
+
+
+def _operate(loaded: Loaded, flows: Flows, jobs: Sequence[Job], around: Surroundings) -> Operate:
+    ports, control, audit = around.ports, around.control, flows.audit
+    documents, clock = ports.documents, ports.clock
+    webhooks = WebhooksFlow(registrations=flows.registrations, documents=documents, audit=audit)
+
+    def check_overlay(values: Mapping[str, object]) -> None:
+        loaded.again(overlay=values)
+
+    return Operate(
+        connections=ConnectionsFlow(
+            documents=documents,
+            credentials=CredentialStore(documents=documents, vault=ports.vault, clock=clock),
+            clock=clock,
+            audit=audit,
+            providers=flows.providers,
+        ),
+        webhooks=webhooks,
+        webhook_events=WebhookEventsFlow(
+            documents=documents, queue=ports.queue, webhooks=webhooks, audit=audit, clock=clock
+        ),
+        tasks=TasksFlow(documents=documents, clock=clock, audit=audit, control=control, providers=flows.providers),
+        entities=EntitiesFlow(entities=flows.entities, audit=audit),
+        queues=QueuesFlow(
+            queue=ports.queue,
+            parked=flows.parked,
+            documents=documents,
+            clock=clock,
+            audit=audit,
+            names=tuple(loaded.settings.queues),
+        ),
+        jobs=JobsFlow(
+            jobs={job.name: job for job in jobs}, requests=around.ticks.requests, control=control, audit=audit
+        ),
+        executions=ExecutionsFlow(documents=documents),
+        settings=SettingsFlow(
+            overlay=Overlay(documents=documents, clock=clock), control=control, audit=audit, check=check_overlay
+        ),
+    )

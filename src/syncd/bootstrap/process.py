@@ -1,0 +1,348 @@
+"""The process around a generation: directory, loop, services, reload, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from syncd import __version__
+from syncd.adapters.embedded.clock import SystemClock
+from syncd.bootstrap.generation import Generation, Surroundings, build_generation
+from syncd.bootstrap.jobs import wakeups
+from syncd.bootstrap.ports import Ports, open_ports
+from syncd.domain.errors import Invalid, SyncdError
+from syncd.domain.ids import ulid
+from syncd.domain.jsontypes import JsonObject
+from syncd.domain.secrets import Secret
+from syncd.flows.overlay import Overlay
+from syncd.flows.ticks import Ticks
+from syncd.http.connection import ListenerLimits
+from syncd.http.server import Server
+from syncd.ports.control import Component, Health
+from syncd.runtime.daemon import Daemon
+from syncd.runtime.executor import Executor
+from syncd.runtime.gauges import QueueGauges
+from syncd.runtime.health import HealthBoard
+from syncd.runtime.live import LiveEvents
+from syncd.runtime.lock import DataDirectory
+from syncd.runtime.loopwatch import LoopWatch
+from syncd.runtime.notify import Notifier
+from syncd.runtime.supervision import Supervisor
+from syncd.runtime.ticker import Ticker
+from syncd.runtime.watchdog import Watchdog, watchdog_timeout
+from syncd.runtime.work import Handler
+from syncd.runtime.worker import Worker
+from syncd.settings import Loaded, Settings, diff, shadowed_changes
+from syncd.settings.effective import effective_json
+from syncd.telemetry.log import Logs
+from syncd.telemetry.observe import Telemetry
+
+#: Where the embedded default keeps the admin token that it made for itself.
+TOKEN_FILE = "admin-token"  # noqa: S105 - a file name
+#: Seconds that a thread may hold the interpreter lock while another wants it. The default of 5 ms is longer than a whole commit;
+#: the store's writer and the loop hand it to each other thousands of times a second.
+SWITCH_INTERVAL = 0.0005
+
+
+def run_daemon(loaded: Loaded, *, extra_handlers: Mapping[str, Handler] | None = None) -> int:
+    """Run until told to stop. 0 after an orderly stop, 1 where the store or the address cannot be had or a service was given up.
+
+    `extra_handlers`: further kinds of message, for programs that embed the daemon.
+    """
+    settings = loaded.settings
+    logs = Logs()
+    logs.configure(level=settings.telemetry.log_level, json=_json_lines(settings))
+    logs.catch_uncaught()
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    boot = ulid(time.time())
+    try:
+        with (
+            DataDirectory(settings.daemon.data_dir, boot=boot, now=time.time) as directory,
+            asyncio.Runner(loop_factory=_loop_factory()) as runner,
+        ):
+            return runner.run(_main(loaded, logs, directory, boot, extra_handlers or {}))
+    except SyncdError as error:
+        structlog.get_logger("syncd").error("cannot_run", reason=str(error))
+        return 1
+
+
+def _json_lines(settings: Settings) -> bool | None:
+    return {"auto": None, "json": True, "console": False}[settings.telemetry.log_format]
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where the `speed` extra is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _main(
+    loaded: Loaded, logs: Logs, directory: DataDirectory, boot: str, extra_handlers: Mapping[str, Handler]
+) -> int:
+    async with build_daemon(loaded, logs=logs, boot=boot, extra_handlers=extra_handlers) as built:
+        return await built.daemon(directory).run()
+
+
+@dataclass(slots=True)
+class Control:
+    """The port `Control` over one process; also the holder of the generation in force."""
+
+    board: HealthBoard
+    ports: Ports
+    telemetry: Telemetry
+    logs: Logs
+    ticker: Ticker
+    around: Surroundings | None = None
+    generation: Generation | None = None
+
+    @property
+    def current(self) -> Generation:
+        assert self.generation is not None
+        return self.generation
+
+    def health(self) -> Health:
+        return self.board.health()
+
+    def nudge(self, what: str) -> None:
+        if what == "ticks":
+            self.ticker.nudge()
+
+    def effective_settings(self) -> JsonObject:
+        return effective_json(self.current.loaded)
+
+    async def reload(self) -> JsonObject:
+        before = self.current
+        assert self.around is not None
+        try:
+            overlaid = await Overlay(documents=self.ports.documents, clock=self.ports.clock).current()
+            loaded = await asyncio.to_thread(
+                before.loaded.again, overlay=overlaid.values, overlay_version=overlaid.version
+            )
+            loaded = await with_vault(loaded, self.ports)
+            generation = build_generation(before.number + 1, loaded, self.around)
+        except Invalid as error:
+            self.board.last_reload_error = str(error)
+            self.telemetry.observe("reload_failed", generation=before.number, error=str(error))
+            raise
+        changes = diff(before.settings, generation.settings)
+        shadowed = shadowed_changes(before.loaded, generation.loaded)
+        report: JsonObject = {
+            "generation": generation.number,
+            "changed": [{"key": c.key, "from": c.old, "to": c.new} for c in changes if not c.needs_restart],
+            "needsRestart": [c.key for c in changes if c.needs_restart],
+            "shadowed": [str(one) for one in shadowed],
+        }
+        self.take(generation)
+        self.telemetry.observe("reload_ok", **report)
+        return report
+
+    def take(self, generation: Generation) -> None:
+        """Nothing here can fail: from now on requests and units begin with this generation."""
+        assert self.around is not None
+        self.generation = generation
+        self.board.generation = generation.number
+        self.board.last_reload_error = None
+        given = generation.settings.telemetry
+        self.logs.set_level(given.log_level)
+        self.telemetry.sample, self.telemetry.slow = given.sample, given.slow
+        self.ticker.assign(wakeups(generation.jobs, self.around.ticks))
+
+
+async def with_vault(loaded: Loaded, ports: Ports) -> Loaded:
+    """References `vault:name` filled in from the vault; the newest version, because a setting has no document to point at one."""
+    if not loaded.pending:
+        return loaded
+    found: dict[str, Secret] = {}
+    for name in set(loaded.pending.values()):
+        versions = await ports.vault.versions(name)
+        if versions:
+            found[name] = await ports.vault.get(name, versions[-1])
+    return loaded.resolved(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """Everything of a daemon, not started."""
+
+    control: Control
+    server: Server
+    supervisor: Supervisor
+    executor: Executor
+    workers: tuple[Worker, ...]
+    loop_watch: LoopWatch
+    gauges: QueueGauges
+
+    def daemon(self, directory: DataDirectory | None = None) -> Daemon:
+        control, settings = self.control, self.control.current.settings
+        observe, clock = control.telemetry.observe, control.ports.clock
+        notifier = Notifier.from_environment(os.environ, observe=observe)
+        services = [("loop watch", self.loop_watch.run), ("queue gauges", self.gauges.run)]
+        timeout = watchdog_timeout(os.environ, pid=os.getpid())
+        if timeout is not None:
+            watchdog = Watchdog(
+                notifier=notifier, timeout=timeout, progress=control.board.stuck, clock=clock, observe=observe
+            )
+            services.append(("watchdog", watchdog.run))
+
+        def on_ready() -> None:
+            if directory is not None:
+                directory.announce(self.server.address)
+            # What lives now lives as long as the process: the collector need not walk it again and again.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(20_000, 20, 50)
+
+        return Daemon(
+            supervisor=self.supervisor,
+            services=services,
+            workers=self.workers,
+            executor=self.executor,
+            ticker=control.ticker,
+            listener=self.server,
+            health=control.board,
+            notifier=notifier,
+            reload=control.reload,
+            clock=clock,
+            observe=observe,
+            drain_timeout=settings.daemon.drain_timeout,
+            lame_duck=settings.daemon.lame_duck,
+            on_ready=on_ready,
+        )
+
+
+@asynccontextmanager
+async def build_daemon(
+    loaded: Loaded, *, logs: Logs, boot: str, extra_handlers: Mapping[str, Handler] | None = None
+) -> AsyncIterator[Built]:
+    """Open the ports and build the first generation around them."""
+    settings = loaded.settings
+    telemetry = Telemetry(
+        logger=structlog.get_logger("syncd"), sample=settings.telemetry.sample, slow=settings.telemetry.slow
+    )
+    observe = telemetry.observe
+    clock = SystemClock(observe=observe)
+    async with open_ports(settings, clock=clock, observe=observe, boot=boot) as ports:
+        supervisor = Supervisor(clock=clock, observe=observe)
+        loop_watch = LoopWatch(clock=clock, observe=observe)
+        board = HealthBoard(version=__version__, roles=settings.daemon.roles, supervisor=supervisor, loop=loop_watch)
+        board.add(lambda: _store(ports))
+        board.add(lambda: _clock(clock))
+        ticker = Ticker(clock=clock, observe=observe)
+        control = Control(board=board, ports=ports, telemetry=telemetry, logs=logs, ticker=ticker)
+        control.around = Surroundings(
+            ports=ports,
+            control=control,
+            events=LiveEvents(clock=clock),
+            metrics=telemetry.render,
+            ticks=Ticks(documents=ports.documents, clock=clock, observe=observe, owner=ports.owner, alone=True),
+            own_token=await asyncio.to_thread(own_token, settings),
+            extra_handlers=extra_handlers or {},
+        )
+        control.take(build_generation(1, await _with_overlay(loaded, ports, board), control.around))
+        names = tuple(settings.queues)
+        gauges = QueueGauges(queue=ports.queue, names=names, clock=clock, observe=observe)
+        telemetry.gauge("queue_depth", "Messages ready or scheduled.", "queue", read=gauges.waiting)
+        telemetry.gauge("queue_oldest_age_seconds", "Age of the oldest ready message.", "queue", read=gauges.oldest)
+        telemetry.gauge("config_generation", "Generation in force.", read=lambda: [((), float(board.generation))])
+        executor = Executor(
+            queue=ports.queue,
+            blobs=ports.blobs,
+            park=lambda *parked: control.current.flows.park(*parked),
+            clock=clock,
+            observe=observe,
+        )
+        http = settings.http
+        yield Built(
+            control=control,
+            server=Server(
+                current=lambda: control.current.services,
+                clock=clock,
+                host=http.host,
+                port=http.port,
+                limits=ListenerLimits(
+                    header_timeout=http.header_timeout,
+                    keepalive_timeout=http.keepalive_timeout,
+                    header_bytes=http.max_header_bytes,
+                    connections=http.max_connections,
+                ),
+            ),
+            supervisor=supervisor,
+            executor=executor,
+            workers=tuple(
+                Worker(
+                    name=name,
+                    queue=ports.queue,
+                    executor=executor,
+                    workload=lambda: control.current.workload,
+                    clock=clock,
+                    observe=observe,
+                    loop_lag=lambda: loop_watch.lag,
+                )
+                for name in control.current.workload.limits
+            ),
+            loop_watch=loop_watch,
+            gauges=gauges,
+        )
+
+
+async def _with_overlay(loaded: Loaded, ports: Ports, board: HealthBoard) -> Loaded:
+    """The stored overlay on top. One that has become wrong must not keep the daemon down: it is left out, and health says so."""
+    overlaid = await Overlay(documents=ports.documents, clock=ports.clock).current()
+    try:
+        if overlaid.values:
+            loaded = loaded.again(overlay=overlaid.values, overlay_version=overlaid.version)
+    except Invalid as error:
+        board.last_reload_error = f"the stored overlay (version {overlaid.version}) was left out: {error}"
+        ports.observe("overlay_left_out", version=overlaid.version, error=str(error))
+    return await with_vault(loaded, ports)
+
+
+def own_token(settings: Settings) -> Secret | None:
+    """The admin token of a daemon that was given none: made at the first start, for its owner to read."""
+    if settings.http.admin_token or settings.http.tokens:
+        return None
+    path = settings.daemon.data_dir / TOKEN_FILE
+    try:
+        token = path.read_text().strip()
+    except FileNotFoundError:
+        token = ""
+    if not token:
+        token = secrets.token_urlsafe(32)
+        _write_private(path, token)
+        structlog.get_logger("syncd").info("admin_token_made", file=str(path))
+    return Secret(token)
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text + "\n")
+
+
+def _store(ports: Ports) -> Component:
+    fault = ports.engine.fault
+    if fault is None:
+        return Component("store", "ok")
+    return Component(
+        "store", "degraded" if isinstance(fault, SyncdError) and fault.retry != "never" else "failed", str(fault)
+    )
+
+
+def _clock(clock: SystemClock) -> Component:
+    back = clock.stepped_back
+    if back:
+        return Component("clock", "degraded", f"the machine's clock was set back by {back:.0f} s; we keep our own time")
+    return Component("clock", "ok")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -75,22 +75,24 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """What aiohttp refuses by itself: bytes that are not HTTP. What handlers raise never gets here: `dispatch` answers."""
-        self.force_close_after_answer()
+        self._close = True  # what follows on this connection cannot be told from a next request
         if status < 500:
             # The parser's message quotes what it read; that is not repeated to whoever sent it, nor into the log.
             return problem.respond(problem.document(400, "this is not a request that HTTP/1.1 allows"))
         _log.error("http request failed outside of its handler", exc_info=exc)
         return problem.respond(problem.document(status, "the request could not be answered", label="internal"))
 
-    def force_close_after_answer(self) -> None:
-        self._close = True
-
 
 class Listener(web.Server):
     """Makes one `Connection` for each client, and says when there are as many as may be, and when there are fewer again."""
 
-    def __init__(self, handler: Any, *, limits: ListenerLimits, full: Callable[[bool], None]) -> None:
-        # Any: aiohttp keeps the type of a handler to itself.
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        *,
+        limits: ListenerLimits,
+        full: Callable[[bool], None],
+    ) -> None:
         super().__init__(
             handler,
             keepalive_timeout=limits.keepalive_timeout,

@@ -49,7 +49,7 @@ def _span(seconds: float | None) -> str:
 
 
 def _count(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}".replace(",", " ")
+    return "–" if value is None else f"{value:,.0f}".replace(",", "\N{NO-BREAK SPACE}")
 
 
 _environment.filters.update(when=_when, span=_span, count=_count)

@@ -140,6 +140,7 @@ async def test_every_change_leaves_a_row_that_says_who_what_and_how_it_ended(wor
     await world.connection("c1")
     await world.connection("c1")
     for _ in range(2):
+        await world.clock.advance(1)
         await world.api("POST", "/jobs/finops-daily-sync/run", {"at": "2023-11-14T03:00:00Z"})
         await world.ticks.run_next(world.job)
     rows = (await world.store.documents.query(AUDIT, Query(across=True, order="at", limit=100))).items

@@ -6,10 +6,10 @@ import json
 from typing import TYPE_CHECKING
 
 from syncd.domain.collections import PARKED
-from syncd.domain.errors import BINS, Conflict, Invalid, NotFound
+from syncd.domain.errors import Conflict, NotFound
 from syncd.domain.times import DAY, iso, month, parse
 from syncd.flows.operate.paging import FIRST_PAGE, Listing, Paging
-from syncd.flows.parked import Filter
+from syncd.flows.operate.parkedview import SHOWN_BODY, as_words, audited, listed, whole
 from syncd.ports.documents import Condition, Query
 
 if TYPE_CHECKING:
@@ -18,15 +18,13 @@ if TYPE_CHECKING:
     from syncd.domain.jsontypes import Json, JsonObject
     from syncd.domain.principal import Principal
     from syncd.flows.operate.audit import AuditTrail
-    from syncd.flows.parked import Parked
+    from syncd.flows.parked import Filter, Parked
     from syncd.ports.clock import Clock
     from syncd.ports.documents import Document, Documents
     from syncd.ports.queue import Peeked, Queue
 
 #: A bulk replay answers after so long at most, and says whether more is left; asked again it goes on. Seconds.
 REPLAY_BUDGET = 20.0
-#: Characters of a body that a list shows; the single message shows all of it.
-_SHOWN_BODY = 2_000
 _WAITING = Condition("status", "in", ["parked", "replaying"])
 
 
@@ -100,12 +98,12 @@ class QueuesFlow:
         self._check(name)
         page = await self._parked.list(wanted, limit=paging.limit, cursor=paging.cursor)
         return Listing(
-            items=[_listed(one) for one in page.items if self._visible(principal, name, one)], cursor=page.cursor
+            items=[listed(one) for one in page.items if self._visible(principal, name, one)], cursor=page.cursor
         )
 
     async def get(self, principal: Principal, name: str, identifier: str) -> JsonObject:
         """With its body and the bodies that it had before it was edited."""
-        return _whole(await self._find(principal, name, identifier))
+        return whole(await self._find(principal, name, identifier))
 
     # -- changing --
 
@@ -114,9 +112,9 @@ class QueuesFlow:
         principal.may_operate()
         found = await self._find(principal, name, identifier)
         async with self._audit.change(
-            principal, "parked.replay", identifier, tenant_id=found.data["tenantId"], before=_audited(found)
+            principal, "parked.replay", identifier, tenant_id=found.data["tenantId"], before=audited(found)
         ):
-            return _whole(await self._parked.replay(identifier))
+            return whole(await self._parked.replay(identifier))
 
     async def replay(
         self,
@@ -138,7 +136,7 @@ class QueuesFlow:
             async for _ in self._chosen(principal, name, wanted, ids):
                 answer["matched"] += 1
             return answer
-        what = {"ids": list(ids)} if ids is not None else {"where": _filter(wanted)}
+        what = {"ids": list(ids)} if ids is not None else {"where": as_words(wanted)}
         async with self._audit.change(principal, "parked.replay", name, tenant_id=wanted.tenant, before=what) as change:
             deadline = self._clock.monotonic() + REPLAY_BUDGET
             async for found in self._chosen(principal, name, wanted, ids):
@@ -160,19 +158,19 @@ class QueuesFlow:
         principal.may_operate()
         found = await self._find(principal, name, identifier)
         async with self._audit.change(
-            principal, "parked.edit", identifier, tenant_id=found.data["tenantId"], before=_audited(found)
+            principal, "parked.edit", identifier, tenant_id=found.data["tenantId"], before=audited(found)
         ):
             text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-            return _whole(await self._parked.edit(identifier, text.encode()))
+            return whole(await self._parked.edit(identifier, text.encode()))
 
     async def drop(self, principal: Principal, name: str, identifier: str) -> JsonObject:
         """Give it up. It can be looked at for another 30 days."""
         principal.may_operate()
         found = await self._find(principal, name, identifier)
         async with self._audit.change(
-            principal, "parked.drop", identifier, tenant_id=found.data["tenantId"], before=_audited(found)
+            principal, "parked.drop", identifier, tenant_id=found.data["tenantId"], before=audited(found)
         ):
-            return _whole(await self._parked.drop(identifier))
+            return whole(await self._parked.drop(identifier))
 
     async def _chosen(
         self, principal: Principal, name: str, wanted: Filter, ids: Sequence[str] | None
@@ -206,64 +204,6 @@ class QueuesFlow:
             raise NotFound(f"there is no queue {name[:80]!r}; there are: {', '.join(self._names)}")
 
 
-def chosen(
-    queue: str,
-    *,
-    now: float,
-    tenant: str | None = None,
-    connection: str | None = None,
-    bin_name: str | None = None,
-    reason: str | None = None,
-    kind: str | None = None,
-    before: str | None = None,
-    after: str | None = None,
-) -> Filter:
-    """A filter from what people send. `before` is never later than `now`: what fails again is parked again, and would be found
-    again for ever. Raises Invalid."""
-    if bin_name is not None and bin_name not in BINS:
-        raise Invalid(f"there is no bin {bin_name[:80]!r}", errors={"bin": f"one of {', '.join(BINS)}"})
-    until = _moment("before", before)
-    return Filter(
-        queue=queue,
-        tenant=tenant,
-        connection=connection,
-        bin=next((one for one in BINS if one == bin_name), None),
-        reason=reason,
-        kind=kind,
-        before=now if until is None else min(until, now),
-        after=_moment("after", after),
-    )
-
-
-def _moment(field: str, text: str | None) -> float | None:
-    try:
-        return None if text is None else parse(text)
-    except ValueError:
-        raise Invalid(f"{field} is not a time in ISO 8601", errors={field: "as 2023-11-14T22:13:20Z"}) from None
-
-
-def _filter(wanted: Filter) -> JsonObject:
-    names = ("queue", "tenant", "connection", "bin", "reason", "kind", "before", "after")
-    return {name: getattr(wanted, name) for name in names if getattr(wanted, name) is not None}
-
-
-def _audited(found: Document) -> JsonObject:
-    return {name: found.data[name] for name in ("queue", "kind", "bin", "reason", "status")}
-
-
-def _listed(found: Document) -> JsonObject:
-    data = PARKED.upgraded(found.data)
-    hidden = ("schema", "history", "raw", "rawEncoding")
-    rest = {name: value for name, value in data.items() if name not in hidden}
-    return {"id": found.id, **rest, "body": data.get("raw", "")[:_SHOWN_BODY]}
-
-
-def _whole(found: Document) -> JsonObject:
-    data = PARKED.upgraded(found.data)
-    rest = {name: value for name, value in data.items() if name not in ("schema", "raw", "rawEncoding")}
-    return {"id": found.id, **rest, "body": data.get("raw"), "bodyEncoding": data.get("rawEncoding")}
-
-
 def _peeked(one: Peeked) -> JsonObject:
     return {
         "position": one.position,
@@ -271,5 +211,5 @@ def _peeked(one: Peeked) -> JsonObject:
         "state": one.state,
         "enqueuedAt": iso(one.enqueued_at),
         "dueAt": iso(one.due),
-        "body": one.body[:_SHOWN_BODY].decode(errors="replace"),
+        "body": one.body[:SHOWN_BODY].decode(errors="replace"),
     }

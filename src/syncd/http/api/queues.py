@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from syncd.domain.errors import Invalid
-from syncd.flows.operate.queues import chosen
+from syncd.flows.operate.parkedview import chosen
 from syncd.http.models import ParkedEdit, Replay
 from syncd.http.routes import PAGE, Reply, Route
 

@@ -47,11 +47,11 @@ STATUS: dict[type[errors.SyncdError], int] = {
 #: Statuses that invite another try, so that they carry Retry-After.
 _TEMPORARY = frozenset({429, 503})
 #: Answers given before the body was read: what follows on the connection cannot be told from a next request.
-_UNREAD = frozenset({408, 413})
+_UNREAD = frozenset({408, 413, 417})
 
 
 class HttpProblem(Exception):
-    """An answer that only HTTP knows (405, 408, 413, 415, 412): raised by routes, never by flows."""
+    """An answer that only HTTP knows (405, 408, 412, 413, 415, 417): raised by routes, never by flows."""
 
     def __init__(self, status: int, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)

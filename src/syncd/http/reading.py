@@ -17,7 +17,7 @@ async def read_body(request: web.BaseRequest, *, limit: int, timeout: float) -> 
     """The raw bytes as they were sent: signatures cover them, so nothing is decompressed.
 
     Raises HttpProblem: 413 over `limit` bytes (by Content-Length before anything is read, else as soon as a chunk goes over),
-    408 where the body is not complete within `timeout` seconds, 415 for a compressed body. A client that goes away in the
+    408 where the body is not complete within `timeout` seconds, 415 for a compressed body, 417 for an expectation that is not 100-continue. A client that goes away in the
     middle raises ConnectionError or the server's own payload error; nobody is left to read an answer.
     """
     length = request.content_length
@@ -31,8 +31,15 @@ async def read_body(request: web.BaseRequest, *, limit: int, timeout: float) -> 
         if len(body) > limit:
             raise _too_large(limit)
         return body
+    expected = request.headers.get("Expect", "").lower()
+    if expected not in ("", "100-continue"):
+        raise HttpProblem(417, "the only expectation that is met is 100-continue")
     try:
         async with asyncio.timeout(timeout):
+            if expected:
+                # Only now: who would be refused is told so before sending anything.
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request.writer.output_size = 0  # it is no part of the answer
             return await _collect(request, limit)
     except TimeoutError:
         raise HttpProblem(408, f"the body was not complete after {timeout:g} s") from None

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from syncd.domain.collections import CREDENTIALS
-from syncd.ports.documents import Query
+from syncd.domain.collections import CREDENTIALS, TASKS
+from syncd.ports.documents import Query, Replace
 from tests.integration.http.world import TENANT_1, World
 
 TASK = {
@@ -74,11 +74,8 @@ async def test_an_id_is_unique_in_the_deployment(world: World) -> None:
 async def test_a_wrong_field_is_named_with_what_is_allowed(
     world: World, body: dict[str, Any], field: str, words: str
 ) -> None:
-    answer = await world.connection(
-        **{"identifier": "c", **({"identifier": body.pop("id")} if "id" in body else {})},
-        **({"tenant": body.pop("tenantId")} if "tenantId" in body else {}),
-        **body,
-    )
+    good = {"id": "c", "tenantId": "tenant-1", "integrationId": "github"}
+    answer = await world.api("POST", "/connections", {**good, **body})
     assert answer.status == 400
     assert words in fields(answer.json)[field]
 
@@ -207,6 +204,23 @@ async def test_a_waiting_task_is_cancelled_at_once_and_only_once(world: World) -
     path = f"/tasks/{(await world.api('POST', '/tasks', TASK)).json['id']}/cancel"
     assert (await world.api("POST", path)).json["status"] == "cancelled"
     assert (await world.api("POST", path)).status == 409
+
+
+async def test_a_task_under_way_is_asked_to_stop_at_its_next_checkpoint(world: World) -> None:
+    await world.connection()
+    made = (await world.api("POST", "/tasks", TASK)).json
+    [found] = (await world.store.documents.query(TASKS, Query(partition="tenant-1"))).items
+    running = Replace(found.id, {**found.data, "status": "running"}, found.etag)
+    await world.store.documents.write(TASKS, "tenant-1", [running])
+    cancelled = (await world.api("POST", f"/tasks/{made['id']}/cancel")).json
+    assert (cancelled["status"], cancelled["cancelRequested"]) == ("running", True)
+
+
+@pytest.mark.parametrize(("identifier", "status"), [("tenant-1.01HF", 404), ("nothing", 400), ("x.y", 404)])
+async def test_a_task_that_is_not_there_is_not_found_or_no_id_at_all(
+    world: World, identifier: str, status: int
+) -> None:
+    assert (await world.api("GET", f"/tasks/{identifier}")).status == status
 
 
 async def test_another_tenants_task_is_not_found(world: World) -> None:

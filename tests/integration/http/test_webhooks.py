@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from syncd.domain.errors import Overloaded, Unavailable
-from tests.integration.http.world import Answer, World
+from tests.integration.http.world import TENANT_1, Answer, World
 
 SECRET = b"a-shared-secret"
 EVENTS = "/webhooks/reg-1/events"
@@ -218,3 +218,40 @@ async def test_a_secret_that_is_made_here_is_shown_once_and_works(world: World) 
     assert len(secret) == 64
     assert "secret" not in (await world.api("GET", "/webhooks/reg-1")).json
     assert (await send(world, change(), **signed(change(), secret.encode()))).status == 200
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"connectionId": "nobody"}, "connectionId"),
+        ({"connectionId": "conn-2"}, "connectionId"),
+        ({"connectionId": "conn-1", "integrationId": "other"}, "integrationId"),
+        ({"scheme": "rot13"}, "scheme"),
+        ({"schemeSettings": {"heder": "x"}}, "schemeSettings.heder"),
+        ({"maxBodyBytes": 10**9}, "maxBodyBytes"),
+        ({"rate": 0}, "rate"),
+        ({"identifier": "a/b"}, "id"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_registration_that_cannot_work_is_refused_with_the_field(
+    world: World, more: dict[str, Any], field: str
+) -> None:
+    await world.connection("conn-1", "tenant-1")
+    await world.connection("conn-2", "tenant-2")
+    answer = await world.registration(**more)
+    assert answer.status == 400
+    assert field in [one["field"] for one in answer.json["errors"]]
+
+
+async def test_registrations_are_listed_by_tenant_and_deleted_for_good(world: World) -> None:
+    await world.registration("reg-1", "tenant-1")
+    await world.registration("reg-2", "tenant-2")
+    assert [one["id"] for one in (await world.api("GET", "/webhooks")).json["items"]] == ["reg-1", "reg-2"]
+    assert [one["id"] for one in (await world.api("GET", "/webhooks?tenantId=tenant-2")).json["items"]] == ["reg-2"]
+    assert [one["id"] for one in (await world.api("GET", "/webhooks", token=TENANT_1)).json["items"]] == ["reg-1"]
+    assert (await world.api("GET", "/webhooks?tenantId=tenant-2", token=TENANT_1)).json["items"] == []
+    assert (await world.registration("reg-1", "tenant-1")).status == 409
+    assert (await world.api("DELETE", "/webhooks/reg-1")).status == 204
+    assert (await send(world, change())).status == 404
+    assert (await world.api("DELETE", "/webhooks/reg-1")).status == 404

@@ -137,6 +137,32 @@ async def test_a_chunked_body_within_the_limit_is_taken(world: World) -> None:
     assert answer.startswith(b"HTTP/1.1 200 OK")
 
 
+async def test_who_asks_before_sending_a_body_is_told_to_go_on(world: World) -> None:
+    await world.registration()
+    body = change()
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.server.port)
+    try:
+        writer.write(head(body)[:-2] + b"Expect: 100-continue\r\nConnection: close\r\n\r\n")
+        assert await reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+        await reader.readline()
+        writer.write(body)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
+    finally:
+        writer.close()
+
+
+async def test_who_asks_before_sending_too_much_is_told_before_it_is_sent(world: World) -> None:
+    await world.registration(maxBodyBytes=1_000)
+    asked = head(b"", 5_000)[:-2] + b"Expect: 100-continue\r\n\r\n"
+    assert (await world.raw(asked)).startswith(b"HTTP/1.1 413 ")
+
+
+async def test_an_expectation_that_nobody_knows_is_417(world: World) -> None:
+    await world.registration()
+    asked = head(b"", 50)[:-2] + b"Expect: the-impossible\r\n\r\n"
+    assert (await world.raw(asked)).startswith(b"HTTP/1.1 417 ")
+
+
 async def test_a_large_body_for_an_unknown_registration_is_refused_before_it_is_read(world: World) -> None:
     start = b"POST /webhooks/nobody/events HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n"
     answer = await world.raw(start + b"x" * 10)  # the rest never comes
@@ -161,6 +187,12 @@ async def test_a_port_in_use_is_one_line_that_says_what_to_do(world: World) -> N
     with pytest.raises(Unavailable, match=r"cannot listen on 127.0.0.1:\d+: the address is in use; .* http.port"):
         await other.start()
     await other.stop()
+
+
+async def test_an_address_that_this_machine_has_not_is_one_line_too(world: World) -> None:
+    other = Server(current=lambda: world.services, clock=world.clock, host="192.0.2.1", port=0)
+    with pytest.raises(Unavailable, match=r"cannot listen on 192.0.2.1:0: .*set http.host"):
+        await other.start()
 
 
 async def test_stopping_what_never_started_and_stopping_twice_are_harmless(world: World) -> None:

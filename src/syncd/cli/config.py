@@ -76,7 +76,7 @@ def environment_rows() -> Iterator[Finding]:
         yield _name_row(honoured.name, ".".join(honoured.path), key.default, allowed, meaning)
     yield _name_row("INSTANCE_*", "aci.environment.*", None, "text", "Handed to each container, without the prefix.")
     for name, meaning in names.OWN_NAMES.items():
-        yield _name_row(name, "", None, "a path", meaning)
+        yield _name_row(name, "", None, "text", meaning)
     yield _name_row("OTEL_*", "", None, "", "Read by OpenTelemetry itself.")
     yield _name_row("AZURE_CLIENT_ID, AZURE_TENANT_ID, ...", "", None, "", "Read by azure-identity itself.")
     for key in catalogue.keys().values():

@@ -45,3 +45,15 @@ def load_configuration(
 ) -> Loaded:
     """The settings of this process. Raises ConfigurationError, which ends the command with 78."""
     return load(find_config(config, os.environ), env_files, os.environ, flags=flags)
+
+
+def limit_option(command: F) -> F:
+    """`--limit N`, passed on as `limit`; None for all."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(min=0),
+        default=100,
+        show_default=True,
+        callback=lambda ctx, option, value: value or None,
+        help="At most so many; 0 for all.",
+    )(command)

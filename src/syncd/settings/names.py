@@ -130,7 +130,11 @@ BY_NAME: dict[str, Honoured] = {honoured.name: honoured for honoured in HONOURED
 #: Handed to each container group with the prefix taken off.
 INSTANCE_PREFIX = "INSTANCE_"
 #: Names that begin with SYNCD_ and are not keys.
-OWN_NAMES = {"SYNCD_CONFIG": "path of the TOML file, where --config is not given"}
+OWN_NAMES = {
+    "SYNCD_CONFIG": "path of the TOML file, where --config is not given",
+    "SYNCD_URL": "for the command line: address of the daemon to speak to, instead of the one of this configuration",
+    "SYNCD_TOKEN": "for the command line: its bearer token for the admin API",
+}
 
 #: Kubernetes sets these for a Service named syncd or syncd-*. SYNCD_..._PORT is one only where it holds tcp://: otherwise somebody
 #: meant a key.

@@ -64,13 +64,15 @@ class Surroundings:
     """The admin token that the embedded default made for itself."""
     extra_handlers: Mapping[str, Handler]
     """Kinds of message that an embedder of the daemon adds."""
+    extra_jobs: tuple[Job, ...] = ()
+    """Jobs that it adds; a reload does not change them."""
 
 
 def build_generation(number: int, loaded: Loaded, around: Surroundings) -> Generation:
     """Raises Invalid where something that settings cannot see is wrong. Starts nothing."""
     settings, ports = loaded.settings, around.ports
     flows = build_flows(settings, ports)
-    jobs = build_jobs(settings, ports)
+    jobs = (*build_jobs(settings, ports), *around.extra_jobs)
     roles = frozenset(settings.daemon.roles)
     return Generation(
         number=number,

@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from syncd.domain.errors import Invalid, SyncdError
 from syncd.domain.ids import ulid
 from syncd.domain.jsontypes import JsonObject
 from syncd.domain.secrets import Secret
+from syncd.flows.jobs import Job
 from syncd.flows.overlay import Overlay
 from syncd.flows.ticks import Ticks
 from syncd.http.connection import ListenerLimits
@@ -54,10 +55,12 @@ TOKEN_FILE = "admin-token"  # noqa: S105 - a file name
 SWITCH_INTERVAL = 0.0005
 
 
-def run_daemon(loaded: Loaded, *, extra_handlers: Mapping[str, Handler] | None = None) -> int:
+def run_daemon(
+    loaded: Loaded, *, extra_handlers: Mapping[str, Handler] | None = None, extra_jobs: Sequence[Job] = ()
+) -> int:
     """Run until told to stop. 0 after an orderly stop, 1 where the store or the address cannot be had or a service was given up.
 
-    `extra_handlers`: further kinds of message, for programs that embed the daemon.
+    `extra_handlers`, `extra_jobs`: further kinds of message and scheduled jobs, for programs that embed the daemon.
     """
     settings = loaded.settings
     logs = Logs()
@@ -70,7 +73,7 @@ def run_daemon(loaded: Loaded, *, extra_handlers: Mapping[str, Handler] | None =
             DataDirectory(settings.daemon.data_dir, boot=boot, now=time.time) as directory,
             asyncio.Runner(loop_factory=_loop_factory()) as runner,
         ):
-            return runner.run(_main(loaded, logs, directory, boot, extra_handlers or {}))
+            return runner.run(_main(loaded, logs, directory, boot, extra_handlers or {}, extra_jobs))
     except SyncdError as error:
         structlog.get_logger("syncd").error("cannot_run", reason=str(error))
         return 1
@@ -90,9 +93,16 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _main(
-    loaded: Loaded, logs: Logs, directory: DataDirectory, boot: str, extra_handlers: Mapping[str, Handler]
+    loaded: Loaded,
+    logs: Logs,
+    directory: DataDirectory,
+    boot: str,
+    extra_handlers: Mapping[str, Handler],
+    extra_jobs: Sequence[Job],
 ) -> int:
-    async with build_daemon(loaded, logs=logs, boot=boot, extra_handlers=extra_handlers) as built:
+    async with build_daemon(
+        loaded, logs=logs, boot=boot, extra_handlers=extra_handlers, extra_jobs=extra_jobs
+    ) as built:
         return await built.daemon(directory).run()
 
 
@@ -225,7 +235,12 @@ class Built:
 
 @asynccontextmanager
 async def build_daemon(
-    loaded: Loaded, *, logs: Logs, boot: str, extra_handlers: Mapping[str, Handler] | None = None
+    loaded: Loaded,
+    *,
+    logs: Logs,
+    boot: str,
+    extra_handlers: Mapping[str, Handler] | None = None,
+    extra_jobs: Sequence[Job] = (),
 ) -> AsyncIterator[Built]:
     """Open the ports and build the first generation around them."""
     settings = loaded.settings
@@ -250,6 +265,7 @@ async def build_daemon(
             ticks=Ticks(documents=ports.documents, clock=clock, observe=observe, owner=ports.owner, alone=True),
             own_token=await asyncio.to_thread(own_token, settings),
             extra_handlers=extra_handlers or {},
+            extra_jobs=tuple(extra_jobs),
         )
         control.take(build_generation(1, await _with_overlay(loaded, ports, board), control.around))
         names = tuple(settings.queues)

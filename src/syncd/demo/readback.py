@@ -1,0 +1,118 @@
+"""The admin API as the tour uses it: a connection and a registration are made, and everything is read back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from syncd.demo.verdict import Seen
+from syncd.domain.errors import SyncdError
+from syncd.domain.jsontypes import JsonObject
+
+TENANT, CONNECTION, REGISTRATION = "acme", "github-shop", "github-shop-hook"
+ENTITY = "issue"
+#: Most that a page of the API holds.
+PAGE = 1000
+#: Between two looks at something that gives no signal. Seconds.
+LOOK = 0.05
+
+
+class Api:
+    """`token_file`: where the daemon keeps the admin token that it made at its first start."""
+
+    def __init__(self, url: str, token_file: Path) -> None:
+        self._url = url
+        self._token_file = token_file
+        # A kept connection would be a broken one after the kill.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True), timeout=aiohttp.ClientTimeout(total=30)
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def ready(self) -> bool:
+        """Does /readyz answer 200 now?"""
+        with suppress(aiohttp.ClientError, TimeoutError, OSError):
+            async with self._session.get(f"{self._url}/readyz") as answer:
+                return answer.status == 200
+        return False
+
+    async def ask(
+        self, method: str, path: str, body: JsonObject | None = None, query: Mapping[str, str] | None = None
+    ) -> JsonObject:
+        """Raises SyncdError with what was said instead of a 2xx, aiohttp.ClientError where nobody answers."""
+        token = await asyncio.to_thread(self._token_file.read_text)
+        async with self._session.request(
+            method,
+            f"{self._url}/api/v1{path}",
+            json=body,
+            params=query or {},
+            headers={"Authorization": f"Bearer {token.strip()}"},
+        ) as answer:
+            if not 200 <= answer.status < 300:
+                raise SyncdError(f"{method} {path} was answered {answer.status}: {await answer.text()}")
+            found: JsonObject = await answer.json()
+            return found
+
+    async def register(self, secret: str) -> str:
+        """A connection that takes issues, and a registration for it; the address to which webhooks go."""
+        connection: JsonObject = {
+            "id": CONNECTION,
+            "tenantId": TENANT,
+            "integrationId": "github",
+            "settings": {"owner": "acme", "repo": "shop"},
+            "entities": {ENTITY: {"direction": "pull"}},
+        }
+        registration: JsonObject = {
+            "id": REGISTRATION,
+            "tenantId": TENANT,
+            "integrationId": "github",
+            "connectionId": CONNECTION,
+            "scheme": "github",
+            "secret": secret,
+        }
+        await self.ask("POST", "/connections", connection)
+        await self.ask("POST", "/webhooks", registration)
+        return f"{self._url}/webhooks/{REGISTRATION}/events"
+
+    async def queues(self) -> list[JsonObject]:
+        items: list[JsonObject] = (await self.ask("GET", "/queues"))["items"]
+        return items
+
+    async def waiting(self) -> int:
+        """Messages that are ready, leased or scheduled."""
+        return sum(
+            int(queue[state] or 0) for queue in await self.queues() for state in ("ready", "leased", "scheduled")
+        )
+
+    async def everything(self) -> Seen:
+        return Seen(
+            rows=await self._all(f"/webhooks/{REGISTRATION}/events"),
+            entities=await self._all(f"/entities/{ENTITY}", tenantId=TENANT),
+            queues=await self.queues(),
+            connection_id=CONNECTION,
+        )
+
+    async def _all(self, path: str, **query: str) -> list[JsonObject]:
+        items: list[JsonObject] = []
+        cursor = ""
+        while True:
+            page = await self.ask(
+                "GET", path, query={**query, "limit": str(PAGE)} | ({"cursor": cursor} if cursor else {})
+            )
+            items += page["items"]
+            if page["cursor"] is None:
+                return items
+            cursor = page["cursor"]

@@ -45,12 +45,7 @@ def _entropy() -> bytes:
 
 def digest(*parts: str) -> str:
     """128 bits as 32 hex digits over the parts; each part is length-prefixed, so that no two lists collide by joining."""
-    state = hashlib.sha256()
-    for part in parts:
-        data = part.encode()
-        state.update(b"%d:" % len(data))
-        state.update(data)
-    return state.hexdigest()[:32]
+    return hashlib.sha256("".join([f"{len(part)}:{part}" for part in parts]).encode()).hexdigest()[:32]
 
 
 def located(partition: str, rest: str) -> str:

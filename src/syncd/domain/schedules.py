@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -57,7 +57,7 @@ class Every:
 class Cron:
     text: str
     fields: Fields
-    zone: ZoneInfo
+    zone: tzinfo
 
     def next_after(self, t: float) -> float | None:
         start = max(math.floor(t) + 1, _YEAR_0001 + _LONGEST_CHANGE)
@@ -97,7 +97,7 @@ class _Stretch:
     before: int
 
 
-def _offset(zone: ZoneInfo, instant: int) -> int:
+def _offset(zone: tzinfo, instant: int) -> int:
     offset = (datetime.fromtimestamp(0, UTC) + timedelta(seconds=instant)).astimezone(zone).utcoffset()
     assert offset is not None
     # Local mean times have odd seconds, and zoneinfo keeps them; a fraction of a second never occurs.
@@ -105,7 +105,7 @@ def _offset(zone: ZoneInfo, instant: int) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _changes(zone: ZoneInfo, year: int) -> tuple[int, ...]:
+def _changes(zone: tzinfo, year: int) -> tuple[int, ...]:
     """The instants of one UTC year at which the zone's offset changes. zoneinfo does not tell them, so each day is probed; no
     zone has ever changed its offset twice within a day."""
     begin = int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
@@ -129,11 +129,11 @@ def _changes(zone: ZoneInfo, year: int) -> tuple[int, ...]:
     return tuple(changes)
 
 
-def _stretches(zone: ZoneInfo, start: int) -> Iterator[_Stretch]:
+def _stretches(zone: tzinfo, start: int) -> Iterator[_Stretch]:
     """Stretches in order, beginning with the one that holds `start`, up to the end of the calendar. One that reaches over the
     end of a year is told in pieces with the same `begin`, so that no more years are looked at than are needed."""
     offset = _offset(zone, start)
-    if zone.key == "UTC":
+    if zone is UTC:
         yield _Stretch(None, None, offset, offset)
         return
     first = datetime.fromtimestamp(0, UTC) + timedelta(seconds=start - _LONGEST_CHANGE)
@@ -152,8 +152,10 @@ def _stretches(zone: ZoneInfo, start: int) -> Iterator[_Stretch]:
             yield _Stretch(begin, end, offset, before)
 
 
-def time_zone(name: str) -> ZoneInfo:
-    """An IANA zone, for example `Europe/Luxembourg`. Raises Invalid."""
+def time_zone(name: str) -> tzinfo:
+    """UTC, or an IANA zone, for example `Europe/Luxembourg`: then the system's time zone files are read. Raises Invalid."""
+    if name.upper() == "UTC":
+        return UTC
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -6,6 +6,7 @@ The text form has a fixed width, so its order is the order of time: documents ma
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 MINUTE = 60.0
 HOUR = 3600.0
@@ -15,8 +16,13 @@ DAY = 86400.0
 def iso(seconds: float) -> str:
     """`1700000000.5` -> `2023-11-14T22:13:20.500Z`."""
     milliseconds = round(seconds * 1000)
-    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+    return f"{_to_the_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=256)
+def _to_the_second(seconds: int) -> str:
+    """Cached, because most times that are written are of this very second."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def iso_or_none(seconds: float | None) -> str | None:

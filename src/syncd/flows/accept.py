@@ -6,7 +6,6 @@ stored yet cannot be parked.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +16,7 @@ from syncd.domain.events import identify
 from syncd.domain.ids import located, partition_of, ulid
 from syncd.domain.messages import MESSAGE_LIFETIME, Envelope
 from syncd.domain.times import DAY, MINUTE, iso
+from syncd.flows.deadlines import Deadlines
 from syncd.ports.documents import Create, Replace
 from syncd.ports.queue import Message
 
@@ -76,7 +76,7 @@ class Accept:
         self._observe = observe
         self._dedupe_window = dedupe_window
         self._body_dedupe_window = body_dedupe_window
-        self._enqueue_timeout = enqueue_timeout
+        self._deadlines = Deadlines(enqueue_timeout)
         self._inline_bytes = inline_bytes
         self._sample = rejected_sample
         self._rejected = 0
@@ -128,7 +128,12 @@ class Accept:
             headers=_kept(registration.kept_headers, headers),
         )
         duplicate = await self._store(envelope, body, identity.dedupe_id, identity.dedupe_window)
-        self._observe("webhook_accepted", registration=registration_id, duplicate=duplicate)
+        self._observe(
+            "webhook_accepted",
+            registration=registration_id,
+            duplicate=duplicate,
+            duration=self._clock.now() - received_at,
+        )
         if duplicate:
             await self._count_duplicate(identity.event_id)
         return Accepted(identity.event_id, "duplicate" if duplicate else "accepted")
@@ -154,7 +159,7 @@ class Accept:
 
     async def _store(self, envelope: Envelope, body: bytes, dedupe_id: str, dedupe_window: float) -> bool:
         try:
-            async with asyncio.timeout(self._enqueue_timeout):
+            with self._deadlines.one():
                 if envelope.body_ref is not None:
                     # Named by content: sent again, it is the same blob. One whose message was never sent is swept.
                     await self._blobs.put(envelope.body_ref, body)
@@ -163,7 +168,7 @@ class Accept:
                 [sent] = await self._queue.send(QUEUE, (message,))
         except TimeoutError:
             # It may be stored all the same; sent again, it is then a duplicate.
-            raise Unavailable(f"the queue took longer than {self._enqueue_timeout:g} s", retry_after=5.0) from None
+            raise Unavailable(f"the queue took longer than {self._deadlines.seconds:g} s", retry_after=5.0) from None
         return sent.duplicate
 
     async def _count_duplicate(self, event_id: str) -> None:

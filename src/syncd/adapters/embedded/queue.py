@@ -15,7 +15,7 @@ import hashlib
 import heapq
 import sqlite3
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from syncd.adapters.embedded.codec import dumps, loads
 from syncd.adapters.embedded.engine import Engine
@@ -58,16 +58,11 @@ def create_tables(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE messages SET leased = 0 WHERE leased = 1")
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A message ready for the writer."""
+class _Row(NamedTuple):
+    """A message ready for the writer: its columns, then what dedupes it."""
 
-    queue: str
-    lane: int
-    group: str
-    due: float
-    envelope: str
-    body: bytes
+    columns: tuple[str, int, str, float, float, str, bytes]
+    """Queue, lane, group, due, enqueued, envelope, body."""
     dedupe_key: str | None
     dedupe_until: float
 
@@ -87,7 +82,9 @@ class EmbeddedQueue:
     async def send(self, queue: str, messages: Sequence[Message]) -> list[Sent]:
         now = self._clock.now()
         rows = [_row(queue, message, now) for message in messages]
-        sent = await self._engine.write(_send, (rows, now), size=sum(len(row.body) + len(row.envelope) for row in rows))
+        sent = await self._engine.write(
+            _send, (rows, now), size=sum(len(row.columns[5]) + len(row.columns[6]) for row in rows)
+        )
         self._announce(queue)
         return sent
 
@@ -150,9 +147,9 @@ class EmbeddedQueue:
                 case Release():
                     steps.append((lease, None, True))
                 case Next(message=message):
-                    row = _row(settlement.delivery.queue, message, now)
-                    size += len(row.body) + len(row.envelope)
-                    steps.append((lease, (row.lane, row.group, row.due, now, row.envelope, row.body), False))
+                    columns = _row(settlement.delivery.queue, message, now).columns
+                    size += len(columns[5]) + len(columns[6])
+                    steps.append((lease, columns[1:], False))
         answers = await self._engine.write(self._desk.settle, steps, size=size)
         for queue in {s.delivery.queue for s in settlements if not isinstance(s, Complete)}:
             self._announce(queue)
@@ -190,16 +187,10 @@ def _row(queue: str, message: Message, now: float) -> _Row:
     if message.dedupe_window > 0:
         identity = f"{queue}\0{message.dedupe_id or envelope.broker_id}"
         key = hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
-    return _Row(
-        queue,
-        LANE_NUMBERS[envelope.lane],
-        envelope.group or "",
-        now if message.due is None else message.due,
-        dumps(envelope.to_json()),
-        message.body,
-        key,
-        now + message.dedupe_window,
-    )
+    due = now if message.due is None else message.due
+    properties = dumps(envelope.to_json())
+    columns = (queue, LANE_NUMBERS[envelope.lane], envelope.group or "", due, now, properties, message.body)
+    return _Row(columns, key, now + message.dedupe_window)
 
 
 def _send(connection: sqlite3.Connection, items: Sequence[tuple[list[_Row], float]]) -> list[list[Sent] | Exception]:
@@ -222,7 +213,7 @@ def _send(connection: sqlite3.Connection, items: Sequence[tuple[list[_Row], floa
         connection.execute(
             "INSERT OR REPLACE INTO dedupe (id, expires) SELECT key, value FROM json_each(?)", (dumps(remember),)
         )
-    _insert(connection, fresh, now)
+    _insert(connection, fresh)
     answers: list[list[Sent] | Exception] = []
     start = 0
     for member, _ in items:
@@ -244,31 +235,22 @@ def _known_ids(connection: sqlite3.Connection, keys: list[str], now: float) -> s
     return set(loads(found))
 
 
-def _insert(connection: sqlite3.Connection, rows: list[_Row], now: float) -> None:
-    texts: list[list[object]] = []
-    for row in rows:
-        text = _as_text(row.body)
-        if text is not None:
-            texts.append([row.queue, row.lane, row.group, row.due, row.envelope, text])
-        else:
-            connection.execute(
-                "INSERT INTO messages (queue, lane, grp, due, enqueued, envelope, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (row.queue, row.lane, row.group, row.due, now, row.envelope, row.body),
-            )
-    if texts:
-        connection.execute(
-            "INSERT INTO messages (queue, lane, grp, due, enqueued, envelope, body)"
-            " SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, ?, value ->> 4, CAST(value ->> 5 AS BLOB) FROM json_each(?)",
-            (now, dumps(texts)),
-        )
+#: Rows of one INSERT. Powers of two keep the number of different statements small; 7 columns stay far below SQLite's 32,766.
+_ROWS_AT_ONCE = (128, 64, 32, 16, 8, 4, 2, 1)
+_INSERTS = {
+    rows: "INSERT INTO messages (queue, lane, grp, due, enqueued, envelope, body) VALUES "
+    + ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * rows)
+    for rows in _ROWS_AT_ONCE
+}
 
 
-def _as_text(body: bytes) -> str | None:
-    """The body as JSON can carry it; None for what SQLite's JSON functions would change (they end a text at a NUL)."""
-    try:
-        return None if b"\0" in body else body.decode()
-    except UnicodeDecodeError:
-        return None
+def _insert(connection: sqlite3.Connection, rows: list[_Row]) -> None:
+    start, left = 0, len(rows)
+    for size in _ROWS_AT_ONCE:
+        while left >= size:
+            values = [value for row in rows[start : start + size] for value in row.columns]
+            connection.execute(_INSERTS[size], values)
+            start, left = start + size, left - size
 
 
 def _peek(connection: sqlite3.Connection, queue: str, limit: int, after: int, now: float) -> list[Peeked]:

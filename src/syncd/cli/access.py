@@ -38,11 +38,20 @@ _LOOK = 0.1
 
 def with_api(command: Callable[Concatenate[Api, P], R]) -> Callable[..., R]:
     """Hand `command` an Api as its first argument, and give it `--config`, `--env-file` and `--url`."""
+    return _with(command, daemon_only=False)
 
+
+def with_daemon(command: Callable[Concatenate[Api, P], R]) -> Callable[..., R]:
+    """As `with_api`, for what only a running daemon can answer; without one the command fails."""
+    return _with(command, daemon_only=True)
+
+
+def _with(command: Callable[Concatenate[Api, P], R], *, daemon_only: bool) -> Callable[..., R]:
     @configuration_options
     @click.option(
         "--url",
         envvar="SYNCD_URL",
+        callback=_checked_url,
         metavar="URL",
         help="Speak to the daemon there (also SYNCD_URL; its token in SYNCD_TOKEN) instead of the one of this configuration.",
     )
@@ -50,21 +59,22 @@ def with_api(command: Callable[Concatenate[Api, P], R]) -> Callable[..., R]:
     def reaching(
         *args: object, config: Path | None, env_files: tuple[Path, ...], url: str | None, **given: object
     ) -> R:
-        with reach(config, env_files, url) as api:
+        with reach(config, env_files, url, daemon_only=daemon_only) as api:
             return command(api, *args, **given)  # type: ignore[arg-type] # click passes what the options declare
 
     return reaching
 
 
 @contextmanager
-def reach(config: Path | None, env_files: Sequence[Path], url: str | None) -> Iterator[Api]:
+def reach(
+    config: Path | None, env_files: Sequence[Path], url: str | None, *, daemon_only: bool = False
+) -> Iterator[Api]:
     """Says on stderr, in one line, whom it found. Raises SyncdError where neither is possible."""
     with asyncio.Runner() as runner:
         if url:
-            base = _address(url)
-            token, token_from = _token_for(base, config, env_files)
-            click.echo(f"speaking to the daemon at {base}", err=True)
-            with Api(runner, url=base, token=token, token_from=token_from, daemon=True) as api:
+            token, token_from = _token_for(url, config, env_files)
+            click.echo(f"speaking to the daemon at {url}", err=True)
+            with Api(runner, url=url, token=token, token_from=token_from, daemon=True) as api:
                 yield api
             return
         loaded = load_configuration(config, env_files)
@@ -75,7 +85,7 @@ def reach(config: Path | None, env_files: Sequence[Path], url: str | None) -> It
                 " SYNCD_DAEMON__DATA_DIR"
             )
         own = _OwnServer(runner)
-        holder = _open_or_holder(runner, own, loaded)
+        holder = _open_or_holder(runner, own, loaded, daemon_only=daemon_only)
         if holder is None:
             click.echo(f"no daemon runs: opened {directory} myself", err=True)
             try:
@@ -129,16 +139,20 @@ class _OwnServer:
             self._runner.run(stop(self._task))
 
 
-def _open_or_holder(runner: asyncio.Runner, own: _OwnServer, loaded: Loaded) -> Holder | None:
+def _open_or_holder(runner: asyncio.Runner, own: _OwnServer, loaded: Loaded, *, daemon_only: bool) -> Holder | None:
     """None: `own` is open. Otherwise who has the store, once that one says where it answers."""
-    from syncd.runtime.lock import InUse
+    from syncd.runtime.lock import DataDirectory, InUse
 
-    serve: Callable[[Loaded], AbstractAsyncContextManager[tuple[str, str]]] = import_module(
-        "syncd.bootstrap"
-    ).serve_for_cli
+    directory = loaded.settings.daemon.data_dir
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
+            with DataDirectory(directory, boot="command", now=time.time):
+                pass  # beside a running daemon the composition root, which is most of a start, is never imported
+            if daemon_only:
+                raise SyncdError(f"no daemon runs on {directory}")
+            serve: Callable[[Loaded], AbstractAsyncContextManager[tuple[str, str]]]
+            serve = import_module("syncd.bootstrap").serve_for_cli
             own.open(serve(loaded))
         except InUse as error:
             if error.holder is not None and error.holder.address:
@@ -146,13 +160,22 @@ def _open_or_holder(runner: asyncio.Runner, own: _OwnServer, loaded: Loaded) -> 
             if time.monotonic() >= deadline:
                 who = str(error.holder or "a process that does not say its name")
                 raise SyncdError(
-                    f"{loaded.settings.daemon.data_dir} is in use by {who}; its HTTP interface is not up. Try again, or look"
-                    " into its log"
+                    f"{directory} is in use by {who}; its HTTP interface is not up. Try again, or look into its log"
                 ) from None
             # A lock file gives no signal: that process is just starting, or just ending.
             runner.run(asyncio.sleep(_LOOK))
         else:
             return None
+
+
+def _checked_url(ctx: click.Context, option: click.Parameter, given: str | None) -> str | None:
+    from syncd.settings.sections.http import http_url
+    from syncd.settings.values import NotAllowed
+
+    try:
+        return http_url(_address(given)) if given else None
+    except NotAllowed as error:
+        raise click.BadParameter(f"{given!r}: {error}", ctx, option) from None
 
 
 def _address(given: str) -> str:

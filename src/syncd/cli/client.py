@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -178,7 +179,8 @@ def _fields(said: str, errors: list[JsonObject]) -> str:
 
 
 def _reason(error: aiohttp.ClientConnectorError) -> str:
-    return error.strerror or type(error.os_error).__name__
+    number = error.os_error.errno
+    return os.strerror(number) if number and number > 0 else error.strerror or type(error.os_error).__name__
 
 
 def _date(header: str | None) -> float | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -105,8 +106,9 @@ def check(config: Path | None, env_files: tuple[Path, ...], output: str, offline
         return 78
     findings = list(offline_findings(loaded))
     if not offline:
-        live: Callable[[Loaded], Iterable[tuple[str, str, str, str]]] = import_module("syncd.bootstrap").check
-        findings += [dict(zip(_COLUMNS, row, strict=True)) for row in live(loaded)]
+        live: Callable[[Loaded], Coroutine[None, None, list[tuple[str, str, str, str]]]]
+        live = import_module("syncd.bootstrap").check
+        findings += [dict(zip(_COLUMNS, row, strict=True)) for row in asyncio.run(live(loaded))]
     print_rows(findings, _COLUMNS, output, title="Configuration: valid")
     return 1 if any(finding["status"] == "failed" for finding in findings) else 0
 

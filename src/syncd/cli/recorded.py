@@ -105,14 +105,18 @@ def check(scheme: SignatureScheme, secret: Secret, recorded: Recorded, *, at: fl
 
 
 def near_misses(scheme: SignatureScheme, secret: Secret, recorded: Recorded) -> Iterator[str]:
-    """What was probably done to the request or the secret since, where that makes the signature match."""
+    """With which repair of the request or the secret the signature matches."""
     body, text = recorded.body, secret.reveal()
     tries: tuple[tuple[str, bytes, str], ...] = (
-        ("the recording added a line end after the body", body.removesuffix(b"\n").removesuffix(b"\r"), text),
-        ("the recording lost the line end after the body", body + b"\n", text),
-        ("the recording changed line ends (CRLF to LF)", body.replace(b"\n", b"\r\n"), text),
-        ("the recording changed line ends (LF to CRLF)", body.replace(b"\r\n", b"\n"), text),
-        ("the secret has blanks around it", body, text.strip()),
+        (
+            "without the line end after the body, which the recording added",
+            body.removesuffix(b"\n").removesuffix(b"\r"),
+            text,
+        ),
+        ("with a line end after the body, which the recording lost", body + b"\n", text),
+        ("with CRLF for each line end of the body, which the recording changed", body.replace(b"\n", b"\r\n"), text),
+        ("with LF for each line end of the body, which the recording changed", body.replace(b"\r\n", b"\n"), text),
+        ("without the blanks around the secret", body, text.strip()),
     )
     for why, tried, key in tries:
         if (tried, key) == (body, text):

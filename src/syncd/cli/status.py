@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from syncd.cli.access import with_api
+from syncd.cli.access import with_daemon
 from syncd.cli.options import output_option
 from syncd.cli.output import print_json, print_rows
 
@@ -15,16 +15,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@with_api
+@with_daemon
 @output_option
 def command(api: Api, output: str) -> int:
     """Whether the daemon is ready, and how its parts are; exits 1 unless it is ready."""
-    if not api.daemon:
-        if output == "json":
-            print_json({"status": "stopped"})
-        else:
-            click.echo("no daemon runs on this data directory")
-        return 1
     answer = api.ask("GET", "/readyz", accept=(503,))
     health = answer.body
     if output == "json":

@@ -80,7 +80,7 @@ def _verdict(scheme: SignatureScheme, secret: Secret, recorded: Recorded, *, at:
         if scheme.header in recorded.headers:
             hints = list(near_misses(scheme, secret, recorded))
             if hints:
-                answer["hint"] = f"it would match if {hints[0]}"
+                answer["hint"] = f"it matches {hints[0]}"
         return answer
     answer["verified"] = True
     answer["deliveryId"] = verified.delivery_id

@@ -31,6 +31,8 @@ START_WITHIN, WORK_WITHIN = 60.0, 120.0
 #: Between two readings of the queues while the bar moves. Seconds.
 _GLANCE = 0.2
 _TOKEN_FILE = "admin-token"
+#: A mark in the directory: the books did not balance.
+_FAILED = "failed"
 
 
 def guided_tour(*, leave: bool) -> int:
@@ -68,13 +70,18 @@ async def _with_signals(leave: bool) -> int:
 def _directory(narrator: Narrator) -> Iterator[Path]:
     """A fresh one each time. It is kept only where something failed that a person may want to look into."""
     directory = Path(tempfile.mkdtemp(prefix="syncd-demo-"))
+    keep = False
     try:
         yield directory
+        keep = (directory / _FAILED).exists()
     except SyncdError:
-        narrator.say(f"Everything is kept in {directory}", "yellow")
+        keep = True
         raise
-    if not (directory / "failed").exists():
-        shutil.rmtree(directory, ignore_errors=True)
+    finally:
+        if keep:
+            narrator.say(f"Everything is kept in {directory}", "yellow")
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 class Tour:
@@ -101,6 +108,8 @@ class Tour:
             if verdict.good and not leave:
                 return await self._stay()
             return 0 if verdict.good else 1
+        except aiohttp.ClientError as error:
+            raise SyncdError(f"the daemon could not be asked ({error}):\n{self._tail()}") from error
         finally:
             if self._sender is not None:
                 await self._sender.kill9()
@@ -145,8 +154,7 @@ class Tour:
         try:
             await sending.reached(random.randint(EVENTS * 2 // 5, EVENTS * 3 // 5))
             await self._kill_and_restart(api, sending)
-            if await self._sender.process.wait() != 0:
-                raise SyncdError(f"the sender ended with {self._sender.process.returncode}:\n{self._tail()}")
+            await self._sender_ended()
             await background[0]
             while await api.waiting():  # noqa: ASYNC110 - an empty queue of another process gives no signal
                 await asyncio.sleep(LOOK)  # as above
@@ -172,6 +180,20 @@ class Tour:
         self._narrator.say(
             f"   {sending.unanswered:,} tries were in flight when it died, and {waiting:,} events with a 2xx are still to be worked on."
         )
+
+    async def _sender_ended(self) -> None:
+        """Raises SyncdError where it failed, and where the daemon ended before it without being asked."""
+        assert self._sender is not None
+        assert self._daemon is not None
+        endings = [asyncio.create_task(child.process.wait()) for child in (self._sender, self._daemon)]
+        try:
+            await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for ending in endings:
+                ending.cancel()
+        if self._sender.process.returncode != 0:
+            who = "daemon" if self._sender.running else "sender"
+            raise SyncdError(f"the {who} ended before its time:\n{self._tail()}")
 
     async def _glance(self, api: Api, sending: Delivering, counting: Counting) -> None:
         """The bar of what is processed: what was answered 2xx less what waits. Only a bar; the books are balanced from the rows."""
@@ -257,8 +279,7 @@ class Tour:
         for problem in verdict.problems:
             self._narrator.result(f"Wrong: {problem}.", "red")
         if verdict.problems:
-            (self._directory / "failed").touch()
-            self._narrator.result(f"Everything is kept in {self._directory}")
+            (self._directory / _FAILED).touch()
 
     async def _stay(self) -> int:
         assert self._daemon is not None

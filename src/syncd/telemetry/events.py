@@ -71,6 +71,12 @@ OPERATIONS: dict[str, tuple[str, str]] = {
 SUCCEEDED = frozenset({"done", "succeeded"})
 FAILED = frozenset({"retry", "park", "failed", "unknown", "timeout"})
 
+
+def outcome_in(facts: Mapping[str, object]) -> object:
+    """How a unit of work (`outcome`) or a run of a job (`status`) ended; None where it did not end."""
+    return facts.get("outcome", facts.get("status"))
+
+
 EVENTS: dict[str, Event] = {
     # Webhooks
     "webhook_accepted": Event(
@@ -104,17 +110,39 @@ EVENTS: dict[str, Event] = {
     "lease_lost": Event(
         counts=(Count("leases_lost", "Outcomes that came after their lease.", ("queue",)),), level="warning"
     ),
-    "tick_started": Event(
-        counts=(Count("ticks_started", "Ticks claimed.", ("job",)),),
+    "job_started": Event(counts=(Count("job_runs", "Runs of jobs that began.", ("job",)),), lines="debug"),
+    "job_ended": Event(lines="canonical", operations=True),
+    "job_late": Event(
         measures=(
-            Measure("job_late_seconds", "How late ticks began.", ("job",), fact="late", scale=1.0, bounds=SECONDS),
+            Measure("job_late_seconds", "How late runs began.", ("job",), fact="seconds", scale=1.0, bounds=SECONDS),
         ),
         lines="debug",
     ),
-    "tick_finished": Event(lines="canonical", operations=True),
-    "tick_missed": Event(
-        counts=(Count("job_missed", "Ticks that were not run in time.", ("job",), amount="count"),), level="warning"
+    "job_missed": Event(
+        counts=(Count("job_missed", "Runs whose time passed while nothing ran.", ("job",), amount="count"),),
+        level="warning",
     ),
+    "job_skipped": Event(
+        counts=(Count("job_skipped", "Runs whose time passed during an earlier one.", ("job",), amount="count"),),
+        level="warning",
+    ),
+    "job_lease_lost": Event(
+        counts=(Count("job_leases_lost", "Runs whose outcome came after their lease.", ("job",)),), level="warning"
+    ),
+    "job_not_claimed": Event(level="warning"),
+    "job_pass_failed": Event(
+        counts=(Count("job_pass_failed", "Looks at a job that failed.", ("job",)),), level="error"
+    ),
+    "job_asked": Event(),
+    "job_paused": Event(),
+    "job_resumed": Event(),
+    "execution_not_recorded": Event(level="warning"),
+    "duty_failed": Event(
+        counts=(Count("duties_failed", "Parts of maintenance that failed.", ("duty",)),), level="warning"
+    ),
+    "cost_trigger_unknown": Event(level="warning", function="finops-daily-sync"),
+    "cost_trigger_again": Event(function="finops-daily-sync"),
+    "replay_failed": Event(level="warning"),
     "tasks_scheduled": Event(
         counts=(Count("tasks_scheduled", "Sync tasks put into the queue.", amount="count"),),
         lines="canonical",
@@ -131,6 +159,7 @@ EVENTS: dict[str, Event] = {
     "reload_failed": Event(
         counts=(Count("config_reload_failures", "Configurations that were refused."),), level="error"
     ),
+    "overlay_left_out": Event(level="error"),
     "engine_commit": Event(
         counts=(
             Count("engine_commits", "Transactions of the embedded store."),

@@ -6,7 +6,18 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from syncd.telemetry.events import EVENTS, FAILED, OPERATIONS, SUCCEEDED, Count, Event, Facts, Level, Measure
+from syncd.telemetry.events import (
+    EVENTS,
+    FAILED,
+    OPERATIONS,
+    SUCCEEDED,
+    Count,
+    Event,
+    Facts,
+    Level,
+    Measure,
+    outcome_in,
+)
 from syncd.telemetry.exposition import Exposition
 from syncd.telemetry.metrics import OTHER, Counter, Histogram, Metrics, Readings
 
@@ -119,7 +130,7 @@ class Telemetry:
         """`<operation>_success`, `_failed`, `_duration_ms` by queue or job, and `retries` by class of error."""
         name = str(facts.get("queue") or facts.get("job") or OTHER)
         operation = OPERATIONS.get(name, (OTHER, name))[0]
-        outcome = str(facts.get("outcome"))
+        outcome = str(outcome_in(facts))
         if outcome in SUCCEEDED:
             self.metrics.counter(f"{operation}_success", f"Units of {operation} that succeeded.").labelled().value += 1
         elif outcome in FAILED:
@@ -165,12 +176,11 @@ class Telemetry:
 
     def _noteworthy(self, facts: Facts) -> Level | None:
         """The level of a line that is always written: it failed, was parked or retried, or was slow."""
-        if "outcome" in facts:
-            outcome = facts["outcome"]
-            if outcome in FAILED:
-                return "warning"
-            if outcome == "snooze":
-                return "info"
+        outcome = outcome_in(facts)
+        if outcome in FAILED:
+            return "warning"
+        if outcome == "snooze":
+            return "info"
         if "duration" in facts:
             duration = facts["duration"]
             if isinstance(duration, _NUMBERS) and duration >= self.slow:

@@ -85,10 +85,10 @@ def test_a_unit_counts_under_the_operation_of_its_queue(
 
 
 def test_the_daily_cost_trigger_counts_as_finops_and_unknown_is_a_failure(telemetry: Telemetry, log: Recorder) -> None:
-    telemetry.observe("tick_started", job="finops-daily-sync", late=1.5)
-    telemetry.observe("tick_finished", job="finops-daily-sync", outcome="succeeded", duration=240.0)
-    telemetry.observe("tick_finished", job="finops-daily-sync", outcome="unknown", duration=600.0)
-    telemetry.observe("tick_missed", job="finops-daily-sync", count=4)
+    telemetry.observe("job_late", job="finops-daily-sync", seconds=1.5)
+    telemetry.observe("job_ended", job="finops-daily-sync", status="succeeded", duration=240.0)
+    telemetry.observe("job_ended", job="finops-daily-sync", status="unknown", duration=600.0)
+    telemetry.observe("job_missed", job="finops-daily-sync", count=4)
     assert telemetry.metrics.value("finops_success") == 1
     assert telemetry.metrics.value("finops_failed") == 1
     assert telemetry.metrics.histograms["finops_duration_ms"].labelled().sum == 840_000
@@ -164,7 +164,7 @@ def test_an_observer_never_raises_whatever_it_is_told() -> None:
     telemetry.observe("service_failed", service="worker", error=ValueError("x"))
     telemetry.observe("webhook_rejected", reason=Unshowable())
     telemetry.observe("engine_commit", operations="many", duration="long")
-    telemetry.observe("tick_missed", job=None, count=-5)
+    telemetry.observe("job_missed", job=None, count=-5)
     assert telemetry.metrics.value("telemetry_failures") == 2
     assert telemetry.metrics.value("service_failures", "worker") == 1
     assert telemetry.metrics.value("job_missed", "other") == 0
@@ -213,7 +213,7 @@ def test_the_documented_names_are_in_the_exposition(telemetry: Telemetry) -> Non
             telemetry.observe("unit_done", queue=queue, outcome=outcome, duration=1.0)
     for job in ("sync-scheduler", "token-refresher", "finops-daily-sync"):
         for outcome in ("succeeded", "failed"):
-            telemetry.observe("tick_finished", job=job, outcome=outcome, duration=1.0)
+            telemetry.observe("job_ended", job=job, status=outcome, duration=1.0)
     text = telemetry.render().decode()
     for name in [
         "tasks_scheduled_total",

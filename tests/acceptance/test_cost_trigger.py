@@ -1,0 +1,265 @@
+"""The daily cost trigger in the real daemon against a real HTTP server, with nothing configured but what the function had."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from syncd.domain.jsontypes import JsonObject
+from syncd.domain.times import iso, parse
+from tests.acceptance.cost_server import CostServer, always, in_turn, serving
+from tests.acceptance.process import Daemon, eventually
+from tests.acceptance.reading import logged, pages
+
+JOB = "finops-daily-sync"
+TOKEN = "pa+ss/word==acceptance"
+SUCCESS: JsonObject = {"status": "success", "message": "Cost sync initiated successfully", "details": {"rows": 12}}
+#: The shortest that settings allow, so that a test does not wait for half a minute.
+QUICK = {"SYNCD_FINOPS__SETTLE_INTERVAL": "1s", "SYNCD_FINOPS__SETTLE_TIMEOUT": "3s"}
+
+
+def daemon_for(server: CostServer, tmp_path: Path, environment: Mapping[str, str] | None = None) -> Daemon:
+    return Daemon(
+        tmp_path / "data",
+        args=["--role", "finops"],
+        environment={
+            "DJANGO_WEBHOOK_URL": server.url,
+            "SECRET_SYNC_TOKEN": TOKEN,
+            "FINOPS_SYNC_ENABLED": "true",
+            **(environment or {}),
+        },
+    )
+
+
+async def run_job(daemon: Daemon) -> JsonObject:
+    """Ask for a run and wait for its record."""
+    identifier = (await daemon.api("POST", f"/jobs/{JOB}/run")).ok()["executionId"]
+    return await execution(daemon, identifier)
+
+
+async def execution(daemon: Daemon, identifier: str) -> JsonObject:
+    found: JsonObject = {}
+
+    async def ended() -> bool:
+        answer = await daemon.api("GET", f"/executions/{identifier}")
+        found.clear()
+        found.update(answer.ok())
+        return found["status"] not in ("due", "running")
+
+    await eventually(ended, what=f"the end of {identifier}")
+    return found
+
+
+@asynccontextmanager
+async def triggering(
+    server: CostServer, tmp_path: Path, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Daemon]:
+    async with daemon_for(server, tmp_path, environment) as daemon:
+        yield daemon
+        assert daemon.running
+        assert TOKEN not in daemon.log
+
+
+async def test_it_calls_once_with_the_raw_token_and_the_run_is_in_the_history(tmp_path: Path) -> None:
+    async with serving(always(200, SUCCESS)) as server, triggering(server, tmp_path) as daemon:
+        ready = (await daemon.request("GET", "/readyz")).json()
+        assert ready["roles"] == ["finops"]
+        done = await run_job(daemon)
+        assert (done["status"], done["reason"], done["job"]) == ("succeeded", "answered 200", JOB)
+        [post] = server.posts
+        assert post.headers["X-Sync-Token"] == TOKEN
+        assert "Authorization" not in post.headers
+        assert post.headers["User-Agent"].startswith("syncd/")
+        assert done["evidence"]["call"]["target"] == server.url
+        assert TOKEN not in str(done)
+        [tick] = await pages(daemon, f"/jobs/{JOB}/history")
+        assert (tick["status"], tick["trigger"], tick["executionId"]) == ("succeeded", "manual", done["id"])
+        assert tick["by"] == "admin"
+        shown = (await daemon.api("GET", f"/jobs/{JOB}")).ok()
+        assert shown["lastRun"]["status"] == "succeeded"
+        assert shown["nextAt"].endswith("T03:00:00.000Z")
+        assert done["id"] in [one["id"] for one in await pages(daemon, "/executions")]
+        assert all("X-Sync-Token" not in one.headers for one in server.seen if one.method == "GET")
+
+
+async def test_a_gateway_timeout_is_settled_by_the_status_route_and_never_called_again(tmp_path: Path) -> None:
+    """As deployed: the front end gives up after a while, the import runs on, and the status route tells of its end."""
+    async with serving(always(504, "<html>Gateway Time-out</html>")) as server:
+        server.status = {
+            "success": True,
+            "stats": {"processing": 0, "failed": 2},
+            "latest_export": {"import_completed_at": "2026-01-01T03:04:05Z"},
+        }
+        async with triggering(server, tmp_path, {"SYNCD_FINOPS__SETTLE_INTERVAL": "1s"}) as daemon:
+            identifier = (await daemon.api("POST", f"/jobs/{JOB}/run")).ok()["executionId"]
+
+            async def asked_again() -> bool:
+                return len(server.posts) == 1 and server.polls >= 3
+
+            server.status = {**server.status, "stats": {"processing": 1, "failed": 2}}
+            await eventually(asked_again, what="a question while the import is running")
+            running = (await daemon.api("GET", f"/executions/{identifier}")).ok()
+            assert running["status"] == "running"
+            completed = iso(time.time() + 1)
+            server.status = {
+                "success": True,
+                "stats": {"processing": 0, "failed": 2},
+                "latest_export": {"import_completed_at": completed},
+            }
+            done = await execution(daemon, identifier)
+        assert done["status"] == "succeeded", done
+        assert "answered 504" in done["reason"]
+        assert completed in done["reason"]
+        assert done["evidence"]["settled"]["polls"] >= 2
+        assert len(server.posts) == 1
+
+
+async def test_an_import_that_failed_behind_a_gateway_timeout_is_failed(tmp_path: Path) -> None:
+    async with serving(always(504, "")) as server:
+        server.status = {"success": True, "stats": {"processing": 0, "failed": 2}}
+
+        async def fails_meanwhile() -> bool:
+            if server.posts:
+                server.status = {"success": True, "stats": {"processing": 0, "failed": 3}}
+            return bool(server.posts)
+
+        async with triggering(server, tmp_path, QUICK) as daemon:
+            identifier = (await daemon.api("POST", f"/jobs/{JOB}/run")).ok()["executionId"]
+            await eventually(fails_meanwhile)
+            done = await execution(daemon, identifier)
+        assert (done["status"], len(server.posts)) == ("failed", 1)
+        assert "3 failed imports, 2 before" in done["reason"]
+
+
+async def test_an_outcome_that_nobody_can_tell_is_unknown_and_says_so(tmp_path: Path) -> None:
+    """The documented status route only says that it lives."""
+    async with serving(always(504, "")) as server, triggering(server, tmp_path, QUICK) as daemon:
+        done = await run_job(daemon)
+        assert (done["status"], len(server.posts)) == ("unknown", 1)
+        assert "answered 504" in done["reason"]
+        assert "not repeated by itself" in done["reason"]
+        [tick] = await pages(daemon, f"/jobs/{JOB}/history")
+        assert tick["status"] == "unknown"
+        assert tick["sentAt"], "so that no runner ever calls for this tick again"
+
+
+async def test_a_redirect_to_another_host_is_not_followed_and_the_token_never_arrives_there(tmp_path: Path) -> None:
+    async with serving(always(200, SUCCESS), host="localhost") as elsewhere:
+        for status in (302, 307, 308):
+            async with serving(always(status, "", Location=elsewhere.url)) as server:
+                async with triggering(server, tmp_path / str(status)) as daemon:
+                    done = await run_job(daemon)
+                assert (done["status"], len(server.posts)) == ("failed", 1), done
+                assert f"redirected to localhost:{elsewhere.port}, not followed" in done["reason"]
+                assert done["evidence"]["mustAct"] == "tenant"
+        assert elsewhere.seen == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (always(401, {"error": f"Invalid token {TOKEN}"}), "SECRET_SYNC_TOKEN must be the same on both sides"),
+        (always(200, "<html>Welcome to nginx!</html>"), "this is not the sync endpoint"),
+        (always(200, {"success": False, "message": "no export"}), "success is false (no export)"),
+        (always(200, {"status": "error", "message": "no export"}), 'status is "error" (no export)'),
+        (always(404, "gone"), "answered 404"),
+    ],
+    ids=["401", "garbage", "says success false", "says status error", "404"],
+)
+async def test_an_answer_that_is_not_the_documented_success_is_failed_and_says_why(
+    tmp_path: Path, answer: object, words: str
+) -> None:
+    async with serving(answer) as server, triggering(server, tmp_path) as daemon:  # type: ignore[arg-type]  # parametrised
+        done = await run_job(daemon)
+        assert (done["status"], len(server.posts)) == ("failed", 1), done
+        assert words in done["reason"]
+        assert TOKEN not in str(done), "also where the server repeats it"
+
+        async def told() -> bool:
+            return bool(logged(daemon, "job_ended"))
+
+        await eventually(told, what="the line in the log")
+        [line] = logged(daemon, "job_ended")
+        assert words in line["reason"], "an operator finds it in the log"
+        assert line["level"] in ("warning", "error")
+
+
+async def test_a_server_that_says_when_to_come_back_is_called_again_then(tmp_path: Path) -> None:
+    busy = always(503, "busy", Retry_After="1")
+    async with serving(in_turn(busy, busy, always(200, SUCCESS))) as server, triggering(server, tmp_path) as daemon:
+        done = await run_job(daemon)
+        assert (done["status"], len(server.posts)) == ("succeeded", 3)
+        assert done["evidence"]["call"]["attempts"] == 3
+
+
+async def test_switched_off_it_refuses_to_run_and_says_by_what(tmp_path: Path) -> None:
+    async with serving(always(200, SUCCESS)) as server:
+        async with triggering(server, tmp_path, {"FINOPS_SYNC_ENABLED": "0"}) as daemon:
+            answer = await daemon.api("POST", f"/jobs/{JOB}/run")
+            assert answer.status == 400
+            assert "FINOPS_SYNC_ENABLED" in answer.json()["detail"]
+        assert server.seen == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"SECRET_SYNC_TOKEN": ""}, "SECRET_SYNC_TOKEN"),
+        ({"DJANGO_WEBHOOK_URL": ""}, "DJANGO_WEBHOOK_URL"),
+        ({"FINOPS_SYNC_ENABLED": "perhaps"}, "FINOPS_SYNC_ENABLED"),
+        ({"DJANGO_WEBHOOK_URL": "http://costs.example.com/finops/api/sync/"}, "DJANGO_WEBHOOK_URL"),
+    ],
+    ids=["no token", "no address", "neither on nor off", "in clear over a network"],
+)
+async def test_what_cannot_work_ends_the_start_with_78_and_one_clear_message(
+    tmp_path: Path, environment: dict[str, str], words: str
+) -> None:
+    async with serving(always(200, SUCCESS)) as server:
+        daemon = daemon_for(server, tmp_path, environment)
+        assert await daemon.run_to_end() == 78, daemon.log
+        assert words in daemon.log
+        assert "Traceback" not in daemon.log
+        assert TOKEN not in daemon.log
+
+
+async def test_runs_missed_while_it_was_down_are_made_up_for_once(tmp_path: Path) -> None:
+    config = tmp_path / "syncd.toml"
+    config.write_text('[jobs.finops-daily-sync]\nschedule = "every 2s"\n')
+    async with serving(always(200, SUCCESS)) as server:
+        daemon = daemon_for(server, tmp_path)
+        daemon.args += ["--config", str(config)]
+        async with daemon:
+
+            async def called() -> bool:
+                return bool(server.posts)
+
+            await eventually(called, what="the first run")
+            assert await daemon.terminate() == 0
+            before = len(server.posts)
+            stopped = time.time()
+
+            async def three_passed() -> bool:
+                return time.time() > stopped + 6.5
+
+            await eventually(three_passed)
+            await daemon.start()
+            restarted = time.time()
+
+            async def made_up_for() -> bool:
+                return len(server.posts) > before
+
+            await eventually(made_up_for, what="the run after the outage")
+            ticks = [
+                tick for tick in await pages(daemon, f"/jobs/{JOB}/history") if stopped < parse(tick["at"]) < restarted
+            ]
+            run = [tick for tick in ticks if tick["status"] in ("succeeded", "running")]
+            [missed] = [tick for tick in ticks if tick["status"] == "missed"]
+            passed = int(restarted // 2 - stopped // 2)
+            assert missed["passed"] + len(run) == passed, ticks
+            assert missed["passed"] >= 2
+            assert len(run) <= 2, "the latest that was missed, and at most one that came due during the start"
+            assert "nothing ran at that time" in missed["reason"]

@@ -24,13 +24,18 @@ _LOOK = 0.5
 
 @click.group()
 def command() -> None:
-    """List, run, pause and resume scheduled jobs."""
+    """List, show, run, pause and resume scheduled jobs."""
 
 
 def _row(job: JsonObject) -> JsonObject:
     last = job.get("lastRun") or {}
-    state = "paused" if job.get("paused") else "on" if job.get("enabled", True) else "off"
-    return {**job, "state": state, "last": last.get("status"), "lastAt": last.get("at")}
+    state = "on" if job["enabled"] else "off"
+    if job["paused"]:
+        state = "paused"
+    if job.get("running"):
+        state += ", running"
+    schedule = f"{job['schedule']} {job['timezone']}"
+    return {**job, "schedule": schedule, "state": state, "last": last.get("status"), "lastAt": last.get("at")}
 
 
 @command.command("list")
@@ -47,6 +52,15 @@ def list_all(api: Api, output: str) -> None:
         "lastAt": "at",
     }
     print_list(api, path("jobs"), columns, output, paged=False, row=_row)
+
+
+@command.command()
+@with_api
+@output_option
+@click.argument("name")
+def show(api: Api, output: str, name: str) -> None:
+    """One job: its schedule, why it does not run, and how it last ended."""
+    print_document(api.get(path("jobs", name)), output)
 
 
 @command.command()

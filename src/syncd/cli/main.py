@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "migrate": ("migrate", "command", "Make a configuration from an .env, local.settings.json or host.json."),
     "status": ("status", "command", "Whether the daemon is ready, and how its parts are."),
     "demo": ("demo", "command", "Start on sample data and show every flow once."),
-    "jobs": ("jobs", "command", "List, run, pause and resume scheduled jobs."),
+    "jobs": ("jobs", "command", "List, show, run, pause and resume scheduled jobs."),
     "tasks": ("tasks", "command", "Add, list, show and cancel sync tasks."),
     "results": ("results", "command", "List and show results of sync tasks."),
     "queues": ("queues", "command", "Look into queues; replay, edit and drop parked messages."),

@@ -219,7 +219,6 @@ class Built:
             supervisor=self.supervisor,
             services=services,
             workers=self.workers,
-            executor=self.executor,
             ticker=control.ticker,
             listener=self.server,
             health=control.board,

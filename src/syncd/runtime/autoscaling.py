@@ -12,6 +12,17 @@ SHRINK_AFTER = 60.0
 CROWDED_LOOP = 0.25
 
 
+#: Messages leased ahead of free receivers cover about so much work, and are at most so many. Seconds; messages.
+AHEAD = 0.02
+MOST_AHEAD = 512
+
+
+def ahead(receivers: int, handling: float) -> int:
+    """How many to lease beyond the free receivers, where a unit takes `handling` seconds: none for real work, hundreds for units so
+    short that each lease's commit would be the bottleneck. All of them are worked on within moments, so a crash counts few."""
+    return min(MOST_AHEAD, int(receivers * AHEAD / handling)) if handling > 0 else 0
+
+
 class Receivers:
     """Doubles while leases come back full, halves when three quarters were not needed for a minute, sleeps after ten idle minutes."""
 
@@ -21,6 +32,11 @@ class Receivers:
         self._peak = 0
         self._shrink_at = now + SHRINK_AFTER
         self._busy_at = now
+        self.handling = 1.0
+        """Seconds that a handler takes, as a running mean; begins high, so that nothing is leased ahead before it is known."""
+
+    def handled(self, seconds: float) -> None:
+        self.handling += (seconds - self.handling) * 0.05
 
     def leased(self, *, asked: int, got: int, in_flight: int, now: float, loop_lag: float = 0.0) -> None:
         """Tell what a lease brought; `in_flight` counts the units that run, the new ones included."""

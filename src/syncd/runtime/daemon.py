@@ -18,7 +18,6 @@ from syncd.domain.errors import SyncdError
 from syncd.domain.jsontypes import JsonObject
 from syncd.ports.clock import Clock
 from syncd.ports.observe import Observe
-from syncd.runtime.executor import Executor
 from syncd.runtime.health import HealthBoard
 from syncd.runtime.notify import Notifier
 from syncd.runtime.supervision import Supervisor
@@ -49,7 +48,6 @@ class Daemon:
         supervisor: Supervisor,
         services: Sequence[tuple[str, Callable[[], Awaitable[None]]]],
         workers: Sequence[Worker],
-        executor: Executor,
         ticker: Ticker,
         listener: Listener,
         health: HealthBoard,
@@ -64,7 +62,6 @@ class Daemon:
         self._supervisor = supervisor
         self._services = services
         self._workers = workers
-        self._executor = executor
         self._ticker = ticker
         self._listener = listener
         self._health = health
@@ -151,7 +148,6 @@ class Daemon:
         await self._supervisor.stop(
             *[name for name in self._supervisor.services if name.startswith(("worker", "patrol", "ticker"))]
         )
-        await self._executor.flush()
         await self._supervisor.stop()
         await self._listener.stop(0.0)
         self._observe("stopped", cut=sum(cut))

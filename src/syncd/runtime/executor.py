@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Sequence
 
 from syncd.domain.errors import Bin, NotFound, SyncdError
 from syncd.domain.messages import MESSAGE_LIFETIME, MESSAGE_SCHEMA
@@ -41,19 +41,31 @@ class Executor:
         self._park = park
         self._clock = clock
         self._observe = observe
-        self._recording: set[asyncio.Task[None]] = set()
+        self._completions = Completions(self._complete)
 
-    async def execute(self, work: Work, workload: Workload) -> None:
-        """Handle and record. Cancelled: the message goes back unworked, and that is recorded all the same."""
+    async def execute(self, work: Work, workload: Workload, handled: Callable[[], None]) -> None:
+        """Handle and record. `handled` is called once the handler is over: recording needs no receiver.
+
+        May be cancelled until then (`work.recording` is false): the message goes back unworked, and that is recorded. Once it is
+        true the caller must let it end.
+        """
         delivery = work.delivery
         started = self._clock.monotonic()
         handler = workload.handlers.get(delivery.envelope.kind)
+        cancelled: asyncio.CancelledError | None = None
+        outcome: Outcome | None = None
         try:
             outcome = self._judge(delivery, handler) or await self._handle(work, handler)
-        except asyncio.CancelledError:
-            await self._shielded(self._settle(Release(delivery)))
-            raise
-        await self._shielded(self._record(delivery, outcome))
+        except asyncio.CancelledError as error:
+            cancelled = error
+        finally:
+            work.recording = True
+            handled()
+        if outcome is None:
+            await self._settle(Release(delivery))
+            assert cancelled is not None
+            raise cancelled
+        await self._record(delivery, outcome)
         self._observe(
             "unit_done",
             kind=delivery.envelope.kind,
@@ -68,17 +80,6 @@ class Executor:
             correlationId=delivery.envelope.correlation_id,
             originId=delivery.envelope.origin_id,
         )
-
-    async def flush(self) -> None:
-        """Wait for the outcomes that are being recorded, also those whose unit was cancelled meanwhile."""
-        while self._recording:
-            await asyncio.wait(self._recording)
-
-    async def _shielded(self, recording: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(recording)
-        self._recording.add(task)
-        task.add_done_callback(self._recording.discard)
-        await asyncio.shield(task)
 
     def _judge(self, delivery: Delivery, handler: Handler | None) -> Outcome | None:
         """The outcome that needs no handler."""
@@ -117,7 +118,7 @@ class Executor:
     async def _record(self, delivery: Delivery, outcome: Outcome) -> None:
         match outcome:
             case Done():
-                await self._settle(Complete(delivery))
+                await self._completions.add(delivery)
             case Continue(body=following):
                 await self._settle(self._next(delivery, following, self._clock.now(), renew=True))
             case Retry(after=after):
@@ -126,7 +127,7 @@ class Executor:
                 await self._settle(self._next(delivery, None, until))
             case Park(bin=where, reason=reason):
                 await self._persist(lambda: self._park(delivery, where, reason))
-                await self._settle(Complete(delivery))
+                await self._completions.add(delivery)
 
     def _next(
         self, delivery: Delivery, body: bytes | None, due: float, *, failed: bool = False, renew: bool = False
@@ -137,15 +138,20 @@ class Executor:
         )
         return Next(delivery, Message(envelope, delivery.body if body is None else body, due))
 
-    async def _settle(self, settlement: Settlement) -> None:
+    async def _settle(self, *settlements: Settlement) -> None:
+        kept: list[bool] = []
+
         async def settle() -> None:
-            [kept] = await self._queue.settle([settlement])
-            if not kept:
-                self._observe(
-                    "lease_lost", queue=settlement.delivery.queue, originId=settlement.delivery.envelope.origin_id
-                )
+            kept.extend(await self._queue.settle(settlements))
 
         await self._persist(settle)
+        for settlement, mine in zip(settlements, kept, strict=True):
+            if not mine:
+                delivery = settlement.delivery
+                self._observe("lease_lost", queue=delivery.queue, originId=delivery.envelope.origin_id)
+
+    async def _complete(self, deliveries: Sequence[Delivery]) -> None:
+        await self._settle(*[Complete(delivery) for delivery in deliveries])
 
     async def _persist(self, write: Callable[[], Awaitable[object]]) -> None:
         """Try until the store takes it. Giving up is safe: the lease runs out and the message comes again."""
@@ -159,3 +165,23 @@ class Executor:
                 if tries == RECORD_TRIES or error.retry == "never":
                     raise
                 await self._clock.sleep(RECORD_PAUSE)
+
+
+class Completions:
+    """Units that end in the same turn of the loop are completed by one call; each waits for the outcome of that call."""
+
+    def __init__(self, complete: Callable[[Sequence[Delivery]], Awaitable[None]]) -> None:
+        self._complete = complete
+        self._gathering: list[Delivery] = []
+        self._flight: asyncio.Task[None] | None = None
+
+    async def add(self, delivery: Delivery) -> None:
+        self._gathering.append(delivery)
+        if self._flight is None:
+            self._flight = asyncio.create_task(self._fly())
+        await self._flight  # of all of them; nobody cancels a unit that records
+
+    async def _fly(self) -> None:
+        # Created in this turn, it first runs in the next: whoever ends until then is on board.
+        gathered, self._gathering, self._flight = self._gathering, [], None
+        await self._complete(gathered)

@@ -24,6 +24,10 @@ class Work:
     """By the monotonic clock: past it the handler checkpoints and continues in another slice."""
     stopping: bool = False
     """The daemon drains, or the soft limit has passed."""
+    recording: bool = False
+    """The handler is over and its outcome is on its way to the store."""
+    abandoned: bool = False
+    """It swallowed its cancellation; its receiver and its lease were given up."""
 
     @property
     def envelope(self) -> Envelope:

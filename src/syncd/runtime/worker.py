@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 
 from syncd.domain.errors import Overloaded, Unavailable
 from syncd.ports.clock import Clock
 from syncd.ports.observe import Observe
 from syncd.ports.queue import Delivery, Queue, Release
-from syncd.runtime.autoscaling import Receivers
+from syncd.runtime.autoscaling import Receivers, ahead
 from syncd.runtime.executor import Executor
 from syncd.runtime.work import HandlerLimits, Work, WorkerLimits, Workload
 
@@ -50,6 +50,8 @@ class Worker:
         self._units: dict[asyncio.Task[None], tuple[Work, float, float, float]] = {}
         self._groups: Counter[str] = Counter()
         self._abandoned: set[asyncio.Task[None]] = set()
+        self._waiting: deque[Delivery] = deque()
+        self._handling = 0
         self._changed = asyncio.Event()
         self._leasing: asyncio.Future[list[Delivery]] | None = None
         self._returning: asyncio.Task[None] | None = None
@@ -66,18 +68,20 @@ class Worker:
     async def run(self) -> None:
         while not self._stopping:
             self.receivers.adopt(self._limits())
-            free = self.receivers.target - len(self._units)
-            if free <= 0 or free < self.receivers.target // 4:
+            room = self.receivers.target + ahead(self.receivers.target, self.receivers.handling)
+            free = room - len(self._units) - len(self._waiting)
+            if free <= 0 or free < room // 4:
                 # Leasing a slot at a time would cost a commit each; a quarter free keeps the others busy meanwhile.
                 self._changed.clear()
                 await self._changed.wait()
                 continue
             deliveries = await self._lease(free)
-            self._start(deliveries)
+            self._waiting.extend(deliveries)
+            self._start()
             self.receivers.leased(
                 asked=free,
                 got=len(deliveries),
-                in_flight=len(self._units),
+                in_flight=len(self._units) + len(self._waiting),
                 now=self._clock.monotonic(),
                 loop_lag=self._loop_lag(),
             )
@@ -89,6 +93,8 @@ class Worker:
             await self._clock.sleep(PATROL)
             now = self._clock.monotonic()
             for task, (work, soft, hard, given_up) in list(self._units.items()):
+                if work.recording:
+                    continue
                 if now >= given_up:
                     self._abandon(task, work)
                 elif now >= hard:
@@ -109,19 +115,19 @@ class Worker:
 
     async def drain(self, deadline: float) -> int:
         """Wait for the units until `deadline` (monotonic), then cancel them; each gives its message back. How many were cut."""
-        cut = 0
-        while self._units:
-            rest = deadline - self._clock.monotonic()
-            if rest > 0:
-                await asyncio.wait(list(self._units), timeout=rest)
-                continue
-            cut = len(self._units)
-            for task in self._units:
-                task.cancel()
-            _, stubborn = await asyncio.wait(list(self._units), timeout=CANCEL_GRACE)
-            for task in stubborn:
-                self._abandon(task, self._units[task][0])
-        return cut
+        if self._waiting:
+            waiting, self._waiting = list(self._waiting), deque()
+            await self._give_back(waiting)
+        while self._units and (rest := deadline - self._clock.monotonic()) > 0:
+            await asyncio.wait(list(self._units), timeout=rest)
+        cut = [task for task, (work, *_) in self._units.items() if not work.recording]
+        for task in cut:
+            task.cancel()
+        if self._units:
+            await asyncio.wait(list(self._units), timeout=CANCEL_GRACE)
+        for task in list(self._units):
+            self._abandon(task, self._units[task][0])
+        return len(cut)
 
     async def _lease(self, free: int) -> list[Delivery]:
         """Lease; interrupted when the worker stops or a capped group has room again."""
@@ -148,21 +154,22 @@ class Worker:
         if self._leasing is not None:
             self._leasing.cancel()
 
-    def _start(self, deliveries: list[Delivery]) -> None:
+    def _start(self) -> None:
+        """Begin what waits, as far as receivers and group caps allow."""
         workload = self._workload()
         now = self._clock.monotonic()
         surplus: list[Delivery] = []
         cap = self.receivers.limits.per_group
-        for delivery in deliveries:
+        while self._waiting and self._handling < self.receivers.target:
+            delivery = self._waiting.popleft()
             group = delivery.envelope.group
             if self._stopping or (group is not None and self._groups[group] >= cap):
                 surplus.append(delivery)
                 continue
             handler = workload.handlers.get(delivery.envelope.kind, UNKNOWN)
             work = Work(delivery, delivery.body, self._clock, slice_ends=now + handler.slice)
-            task = asyncio.create_task(
-                self._executor.execute(work, workload), name=f"{self.name}:{delivery.envelope.kind}"
-            )
+            self._handling += 1
+            task = asyncio.create_task(self._unit(work, workload, now))
             self._units[task] = (
                 work,
                 now + handler.soft_limit,
@@ -175,6 +182,17 @@ class Worker:
         if surplus:
             self._returning = asyncio.create_task(self._give_back(surplus), name=f"{self.name}:surplus")
 
+    async def _unit(self, work: Work, workload: Workload, began: float) -> None:
+        def handled() -> None:
+            if work.abandoned:
+                return  # it gave its receiver back long ago
+            self._handling -= 1
+            self.receivers.handled(self._clock.monotonic() - began)
+            if self._waiting:
+                self._start()
+
+        await self._executor.execute(work, workload, handled)
+
     async def _give_back(self, deliveries: list[Delivery]) -> None:
         await self._queue.settle([Release(delivery) for delivery in deliveries])
 
@@ -183,6 +201,9 @@ class Worker:
         unit = self._units.pop(task, None)
         if unit is not None:
             self._leave_group(unit[0])
+            if not unit[0].recording:  # cancelled before it had run at all
+                self._handling -= 1
+                self._returning = asyncio.create_task(self._give_back([unit[0].delivery]))
         self._changed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             self._observe("outcome_not_recorded", queue=self.name, error=error)
@@ -202,6 +223,9 @@ class Worker:
     def _abandon(self, task: asyncio.Task[None], work: Work) -> None:
         """It swallowed its cancellation: give up its slot and its lease, and keep the task from being collected."""
         self._observe("unit_abandoned", queue=self.name, kind=work.envelope.kind, originId=work.envelope.origin_id)
+        work.abandoned = True
+        if not work.recording:
+            self._handling -= 1
         del self._units[task]
         self._leave_group(work)
         self._abandoned.add(task)

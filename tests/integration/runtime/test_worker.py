@@ -92,7 +92,6 @@ async def bench(
         finally:
             worker.stop_leasing()
             await worker.drain(clock.monotonic())
-            await executor.flush()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -350,7 +349,6 @@ async def test_a_drain_lets_units_end_and_gives_back_those_that_do_not(tmp_path:
         gates["quick"].set()
         await b.until(lambda: b.worker.in_flight == 1)
         assert await b.worker.drain(b.clock.monotonic()) == 1
-        await b.executor.flush()
         depth = await b.depth()
         assert (depth.ready, depth.leased) == (1, 0)
         [again] = await b.queue.lease(Q, 5, duration=30.0)

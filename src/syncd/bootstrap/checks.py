@@ -6,10 +6,9 @@ import asyncio
 import os
 import shutil
 import socket
-import sqlite3
 import time
 
-from syncd.adapters.embedded.files import connect_read_only
+from syncd.adapters.embedded.files import quick_check
 from syncd.adapters.embedded.store import FILE_NAME
 from syncd.domain.errors import SyncdError
 from syncd.runtime.lock import DataDirectory, InUse
@@ -49,13 +48,9 @@ def _store(settings: Settings) -> Row:
     if not path.exists():
         return ("store", "ok", "made at the first start", "")
     try:
-        connection = connect_read_only(path)
-        try:
-            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        return ("store", "failed", f"{path}: {error}", "put a backup in its place (syncd backup)")
+        verdict = quick_check(path)
+    except SyncdError as error:
+        return ("store", "failed", str(error), "put a backup in its place (syncd backup)")
     fix = "" if verdict == "ok" else "stop the daemon and put a backup in its place"
     return ("store", "ok" if verdict == "ok" else "failed", f"{path}: {verdict}", fix)
 

@@ -13,8 +13,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from syncd import __version__
 from syncd.adapters.embedded.clock import SystemClock
 from syncd.bootstrap.generation import Generation, Surroundings, build_generation
@@ -45,7 +43,7 @@ from syncd.runtime.work import Handler
 from syncd.runtime.worker import Worker
 from syncd.settings import Loaded, Settings, diff, shadowed_changes
 from syncd.settings.effective import effective_json
-from syncd.telemetry.log import Logs
+from syncd.telemetry.log import Logs, get_logger
 from syncd.telemetry.observe import Telemetry
 
 #: Where the embedded default keeps the admin token that it made for itself.
@@ -75,7 +73,7 @@ def run_daemon(
         ):
             return runner.run(_main(loaded, logs, directory, boot, extra_handlers or {}, extra_jobs))
     except SyncdError as error:
-        structlog.get_logger("syncd").error("cannot_run", reason=str(error))
+        get_logger().error("cannot_run", reason=str(error))
         return 1
 
 
@@ -243,9 +241,7 @@ async def build_daemon(
 ) -> AsyncIterator[Built]:
     """Open the ports and build the first generation around them."""
     settings = loaded.settings
-    telemetry = Telemetry(
-        logger=structlog.get_logger("syncd"), sample=settings.telemetry.sample, slow=settings.telemetry.slow
-    )
+    telemetry = Telemetry(logger=get_logger(), sample=settings.telemetry.sample, slow=settings.telemetry.slow)
     observe = telemetry.observe
     clock = SystemClock(observe=observe)
     async with open_ports(settings, clock=clock, observe=observe, boot=boot) as ports:
@@ -337,7 +333,7 @@ def own_token(settings: Settings) -> Secret | None:
     if not token:
         token = secrets.token_urlsafe(32)
         _write_private(path, token)
-        structlog.get_logger("syncd").info("admin_token_made", file=str(path))
+        get_logger().info("admin_token_made", file=str(path))
     return Secret(token)
 
 

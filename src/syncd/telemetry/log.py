@@ -18,6 +18,7 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from syncd.telemetry.observe import Logger
 from syncd.telemetry.redaction import KnownSecrets, Redaction
 
 #: Fields that follow a unit of work through everything that is logged while it lasts.
@@ -107,6 +108,12 @@ class Logs:
 
     def _redact(self, _logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
         return self._redaction.fields(event)
+
+
+def get_logger() -> Logger:
+    """The product's own logger, for those who may not know the library."""
+    logger: Logger = structlog.get_logger("syncd")
+    return logger
 
 
 @contextmanager

@@ -21,10 +21,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple, cast
+from typing import Any, TypeVar, TypeVarTuple
 
 from syncd.adapters.embedded.faults import mapped
 from syncd.adapters.embedded.files import Checkpointer, connect, connect_read_only
+from syncd.adapters.embedded.readers import Answer, Readers, mapped_or_same, resolve
 from syncd.domain.errors import Overloaded
 from syncd.ports.observe import Observe, ignore
 
@@ -33,9 +34,10 @@ Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 #: Runs on the writer thread inside the open transaction; one answer per item, an Exception for an item it left undone.
 Handler = Callable[[sqlite3.Connection, Sequence[Item]], Sequence[Result | Exception]]
-#: One waiting request: handler, item, size in bytes, who waits. Handlers of different items share one inbox, hence Any.
-_Request = tuple[Handler[Any, Any], Any, int, "asyncio.Future[Any]"]
-_Answer = tuple["asyncio.Future[Any]", Any]
+#: Handlers of different items share one inbox: what belongs together is checked where it enters, in `write`.
+_AnyHandler = Handler[Any, Any]
+#: One waiting request: handler, item, size in bytes, who waits.
+_Request = tuple[_AnyHandler, object, int, "asyncio.Future[Any]"]  # Any: see _AnyHandler
 
 READERS = 3
 #: After a commit that served SIBLINGS or more, the writer lets others arrive for COMMIT_DELAY seconds before it begins the next:
@@ -57,11 +59,12 @@ class Engine:
         self._inbox: deque[_Request] = deque()
         self._wake = Signal()
         self._closing = False
+        self._hurry = threading.Event()
         self._effects: list[Callable[[], None]] = []
         self.fault: Exception | None = None
         """Why the last transaction failed; None while they succeed."""
         self._writer: threading.Thread | None = None
-        self._readers: _Readers | None = None
+        self._readers: Readers | None = None
         self._checkpointer: Checkpointer | None = None
 
     @classmethod
@@ -81,7 +84,7 @@ class Engine:
         """
         engine = cls(path, observe=observe, inbox_operations=inbox_operations, inbox_bytes=inbox_bytes)
         connection = await asyncio.to_thread(connect, path, prepare, durable=durable)
-        engine._readers = _Readers(path, READERS, engine._loop)
+        engine._readers = Readers(path, READERS, engine._loop)
         engine._checkpointer = Checkpointer(path)
         engine._writer = threading.Thread(target=engine._run, args=(connection,), name="sqlite-writer", daemon=True)
         engine._writer.start()
@@ -126,6 +129,7 @@ class Engine:
         if self._closing:
             return
         self._closing = True
+        self._hurry.set()
         self._hand_over()
         self._wake.set()
         for thread in (self._writer, self._readers, self._checkpointer):
@@ -146,7 +150,7 @@ class Engine:
         while True:
             wake.wait()
             if crowd >= SIBLINGS:
-                time.sleep(COMMIT_DELAY)
+                self._hurry.wait(COMMIT_DELAY)
             requests: list[_Request] = []
             while inbox:
                 requests.append(inbox.popleft())
@@ -162,11 +166,11 @@ class Engine:
                 connection.close()
                 return
 
-    def _commit(self, connection: sqlite3.Connection, requests: list[_Request]) -> list[_Answer]:
-        groups: dict[Handler[Any, Any], list[_Request]] = {}
+    def _commit(self, connection: sqlite3.Connection, requests: list[_Request]) -> list[Answer]:
+        groups: dict[_AnyHandler, list[_Request]] = {}
         for request in requests:
             groups.setdefault(request[0], []).append(request)
-        answers: list[_Answer] = []
+        answers: list[Answer] = []
         self._effects.clear()
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -183,9 +187,7 @@ class Engine:
             effect()
         return answers
 
-    def _guarded(
-        self, connection: sqlite3.Connection, handler: Handler[Any, Any], members: list[_Request]
-    ) -> list[_Answer]:
+    def _guarded(self, connection: sqlite3.Connection, handler: _AnyHandler, members: list[_Request]) -> list[Answer]:
         """All items of one handler at once; where that fails, each alone."""
         connection.execute("SAVEPOINT handler")
         effects = len(self._effects)
@@ -206,32 +208,16 @@ class Engine:
         connection.execute("RELEASE handler")
         return answers
 
-    def _deliver(self, requests: list[_Request], answers: list[_Answer]) -> None:
+    def _deliver(self, requests: list[_Request], answers: list[Answer]) -> None:
         size = sum(request[2] for request in requests)
         # The loop is gone only when the world that asked is gone (a crash test); there is nobody left to answer.
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._settle, answers, len(requests), size)
 
-    def _settle(self, answers: list[_Answer], operations: int, size: int) -> None:
+    def _settle(self, answers: list[Answer], operations: int, size: int) -> None:
         self._waiting[0] -= operations
         self._waiting[1] -= size
         resolve(answers)
-
-
-def resolve(answers: Sequence[_Answer]) -> None:
-    """Give each waiting future its answer; those that were cancelled meanwhile get none."""
-    for future, result in answers:
-        if not future.done():
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
-
-
-def mapped_or_same(error: Exception, path: Path) -> Exception:
-    if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError) or not isinstance(error, sqlite3.Error):
-        return error
-    return mapped(error, path)
 
 
 class Signal:
@@ -250,58 +236,6 @@ class Signal:
 
     def wait(self) -> None:
         self._lock.acquire()
-
-
-class _Readers:
-    """A few threads, each with a read-only connection; requests of one loop iteration are spread over them."""
-
-    def __init__(self, path: Path, count: int, loop: asyncio.AbstractEventLoop) -> None:
-        self._path = path
-        self._loop = loop
-        self._gathering: list[_Request] = []
-        self._inbox: deque[list[_Request]] = deque()
-        self._wake = threading.Semaphore(0)
-        self._threads = [
-            threading.Thread(target=self._run, name=f"sqlite-reader-{number}", daemon=True) for number in range(count)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    async def submit(self, function: Callable[..., Result], *args: object) -> Result:
-        future: asyncio.Future[Result] = self._loop.create_future()
-        if not self._gathering:
-            self._loop.call_soon(self._hand_over)
-        self._gathering.append((cast("Handler[Any, Any]", function), args, 0, future))
-        return await future
-
-    def join(self) -> None:
-        for _ in self._threads:
-            self._wake.release()
-        for thread in self._threads:
-            thread.join()
-
-    def _hand_over(self) -> None:
-        requests, self._gathering = self._gathering, []
-        share = -(-len(requests) // len(self._threads))
-        for start in range(0, len(requests), share):
-            self._inbox.append(requests[start : start + share])
-            self._wake.release()
-
-    def _run(self) -> None:
-        connection = connect_read_only(self._path)
-        while True:
-            self._wake.acquire()
-            if not self._inbox:
-                connection.close()
-                return
-            answers: list[_Answer] = []
-            for function, args, _, future in self._inbox.popleft():
-                try:
-                    answers.append((future, cast("Callable[..., Any]", function)(connection, *args)))
-                except Exception as error:  # noqa: BLE001 - whatever a read does wrong belongs to its caller, not to this thread
-                    answers.append((future, mapped_or_same(error, self._path)))
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(resolve, answers)
 
 
 def _backup(source: Path, target: Path) -> None:

@@ -83,6 +83,18 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def quick_check(path: Path) -> str:
+    """What SQLite says of the file's structure: `ok`, or the first fault. Raises StoreUnusable, Unavailable."""
+    try:
+        connection = connect_read_only(path)
+        try:
+            return str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise mapped(error, path) from error
+
+
 class Checkpointer:
     """Copies the log into the file on its own thread (PASSIVE: never in anybody's way), at most once a second.
 

@@ -32,7 +32,7 @@ R = TypeVar("R")
 #: The admin token that a daemon without a configured one made for itself, in its data directory.
 TOKEN_FILE = "admin-token"  # noqa: S105 (the name of the file)
 #: How long a daemon may take from its lock to its address, and another command to give the store back. Seconds.
-PATIENCE = 15.0
+PATIENCE = 30.0
 _LOOK = 0.1
 
 

@@ -63,9 +63,12 @@ def _json_body(wire: JsonObject) -> bytes:
 
 
 def _from_text(data: bytes) -> Recorded:
-    head, blank, body = data, None, b""
-    if (blank := _BLANK.search(data)) is not None:
-        head, body = data[: blank.start()], data[blank.end() :]
+    blank = _BLANK.search(data)
+    if blank is None:
+        raise NotUnderstood(
+            "the recording has no body: it must be headers, an empty line and the body, or JSON {headers, body}"
+        )
+    head, body = data[: blank.start()], data[blank.end() :]
     lines = head.split(b"\n")
     if lines and _REQUEST_LINE.fullmatch(lines[0]):
         lines = lines[1:]
@@ -77,8 +80,6 @@ def _from_text(data: bytes) -> Recorded:
                 f"{name[:60]!r} is no header: the file must be headers, an empty line and the body, or JSON"
             )
         headers[name.strip().lower()] = value.strip()
-    if blank is None:
-        raise NotUnderstood("the recording has no body: headers and body are parted by an empty line")
     return _measured(headers, body)
 
 

@@ -312,7 +312,7 @@ async def test_a_rotation_killed_at_any_step_loses_nothing_and_is_finished_by_th
                     done += 2
                     if done - 2 == kill_at:
                         raise Killed
-                    result = await original(*args)  # type: ignore[operator]
+                    result = await original(*args)  # type: ignore[operator]  # taken off the object under test
                     if done - 1 == kill_at:
                         raise Killed
                     return result

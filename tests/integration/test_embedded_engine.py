@@ -63,7 +63,7 @@ async def test_effects_run_after_the_commit_and_never_for_what_was_rolled_back(t
 
     def effective(connection: sqlite3.Connection, items: Sequence[int]) -> list[int | Exception]:
         for item in items:
-            engine.after_commit(lambda item=item: effects.append(item))  # type: ignore[misc]
+            engine.after_commit(lambda item=item: effects.append(item))  # type: ignore[misc]  # the default binds this turn's item
         return insert(connection, items)
 
     await asyncio.gather(*(engine.write(effective, n) for n in (1, 2, 2)), return_exceptions=True)

@@ -80,7 +80,7 @@ async def bench(
         observer: Observe = observe
         executor = Executor(queue=queue, blobs=blobs, park=park, clock=clock, observe=observer)
         workload = Workload(
-            handlers={"test": Handler(handle=watched, **times)},  # type: ignore[arg-type]
+            handlers={"test": Handler(handle=watched, **times)},  # type: ignore[arg-type]  # limits by name
             limits={Q: limits or WorkerLimits(minimum=4, maximum=16)},
         )
         worker = Worker(

@@ -194,9 +194,7 @@ class Engine:
         try:
             results = handler(connection, [member[1] for member in members])
             answers = [(member[3], result) for member, result in zip(members, results, strict=True)]
-        except (
-            Exception
-        ) as error:  # a handler may fail in any way; the writer thread must live, and neighbours must not pay
+        except Exception as error:
             if not connection.in_transaction:
                 raise  # SQLite itself gave the transaction up (full disk): nobody was served
             connection.execute("ROLLBACK TO handler")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -764,6 +765,71 @@ def test_replicas_that_look_begin_and_die_in_any_order_run_each_tick_once_and_ne
         assert len(done) == len(set(done)), "a tick had two whole runs"
         assert set(done) == {at for at, status in by_time.items() if status == "succeeded"}
         assert set(by_time.values()) <= {"succeeded", "failed", "skipped"}
+
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(world(Path(directory)))
+
+
+class Turnstile:
+    """Lets the port calls of several tasks through one at a time, in the order that the test draws."""
+
+    def __init__(self, port: object) -> None:
+        self._port = port
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def __getattr__(self, name: str) -> object:
+        method = getattr(self._port, name)
+
+        async def call(*arguments: object, **options: object) -> object:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            await turn
+            return await method(*arguments, **options)
+
+        return call
+
+    async def drive(self, tasks: list[asyncio.Task[None]], draw: Callable[[int], int]) -> None:
+        while not all(task.done() for task in tasks):
+            await until(lambda: len(self._waiting) >= sum(not task.done() for task in tasks))
+            if self._waiting:
+                self._waiting.pop(draw(len(self._waiting))).set_result(None)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32))
+def test_three_replicas_interleaved_at_every_port_call_share_the_ticks_between_them(seed: int) -> None:
+    order = random.Random(seed)
+
+    async def world(directory: Path) -> None:
+        clock = FrozenClock(START)
+        runs = Runs()
+
+        async def work(tick: Tick) -> TickResult:
+            await tick.sending()  # port calls inside the run, so that others are let in between
+            return await runs(tick)
+
+        overlapping: list[int] = []
+        most: list[int] = []
+
+        async def watched(tick: Tick) -> TickResult:
+            overlapping.append(1)
+            most.append(len(overlapping))
+            result = await work(tick)
+            overlapping.pop()
+            return result
+
+        hourly = job(watched, "0 * * * *", missed="all", missed_window=DAY)
+        async with open_store(directory, clock=clock, durable=False) as store:
+            await run_all(ticks_of(store, clock), hourly)
+            clock.step_wall(3 * HOUR)
+            turnstile = Turnstile(store.documents)
+            replicas = [ticks_of(store, clock, f"r{n}/1", documents=turnstile) for n in range(3)]
+            tasks = [asyncio.create_task(run_all(replica, hourly)) for replica in replicas]
+            await turnstile.drive(tasks, order.randrange)
+            assert max(most) == 1, "two ticks of one job ran at once"
+            assert sorted(tick.at for tick in runs.ended) == [START + HOUR * n for n in (1, 2, 3)]
+            assert {tick.term for tick in runs.ended} == {1}
+            assert set((await statuses(ticks_of(store, clock))).values()) == {"succeeded"}
 
     with tempfile.TemporaryDirectory() as directory:
         asyncio.run(world(Path(directory)))

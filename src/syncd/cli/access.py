@@ -89,7 +89,8 @@ def reach(
         if holder is None:
             click.echo(f"no daemon runs: opened {directory} myself", err=True)
             try:
-                with Api(runner, url=own.url, token=own.token, token_from="this process", daemon=False) as api:  # noqa: S106
+                who = "this process"
+                with Api(runner, url=own.url, token=own.token, token_from=who, daemon=False) as api:
                     yield api
             finally:
                 own.close()
@@ -118,7 +119,7 @@ class _OwnServer:
                 async with serving as found:
                     opened.set_result(found)
                     await self._leave.wait()
-            except BaseException as error:
+            except BaseException as error:  # handed to whoever waits for the opening, whatever it is
                 if opened.done():
                     raise
                 opened.set_exception(error)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from syncd.domain.jsontypes import JsonObject
     from syncd.domain.schedules import Schedule
     from syncd.domain.secrets import Secret
+    from syncd.domain.ticks import Missed, Overlap
     from syncd.flows.jobs import Tick, TickStatus
     from syncd.ports.caller import Answer, Caller
     from syncd.ports.clock import Clock
@@ -252,7 +253,9 @@ def cost_trigger_job(
     timezone: str = "UTC",
     enabled: bool = True,
     timeout: float = 8100.0,
+    missed: Missed = "once",
     missed_window: float = 43200.0,
+    overlap: Overlap = "skip",
     jitter: float = 0.0,
 ) -> Job:
     """The job around a trigger; `trigger=None` where FINOPS_SYNC_ENABLED is off: nothing runs, and a run asked for is refused.
@@ -269,11 +272,11 @@ def cost_trigger_job(
         timezone=timezone,
         enabled=enabled and trigger is not None,
         refusal=None if trigger is not None else DISABLED,
-        missed="once",
+        missed=missed,
         missed_window=missed_window,
         timeout=timeout if trigger is None else max(timeout, trigger.longest),
         jitter=jitter,
-        overlap="skip",
+        overlap=overlap,
         guards_outgoing_call=True,
         run=trigger.run if trigger is not None else off,
     )

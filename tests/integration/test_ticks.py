@@ -24,7 +24,7 @@ from syncd.domain.times import DAY, HOUR, iso, parse
 from syncd.flows.jobs import Job, Tick, TickResult
 from syncd.flows.ticks import Ticks
 from syncd.ports.observe import ignore
-from syncd.testing.clock import FrozenClock, settled
+from syncd.testing.clock import FrozenClock
 from syncd.testing.crash import Crash, CrashAt, at_every_call
 
 START = parse("2026-05-01T00:00:00")
@@ -478,6 +478,7 @@ async def test_an_outcome_is_recorded_late_where_the_store_is_away_for_a_moment(
     task = asyncio.create_task(ticks.run_next(nightly))
     await until(lambda: bool(runs.ended))
     while not task.done():
+        await until(lambda: clock.sleeping == 1 or task.done())
         await clock.advance(1)
     assert await task
     assert failures == 0
@@ -539,10 +540,12 @@ async def test_jitter_delays_a_scheduled_run_inside_its_span_and_never_one_that_
     assert await ticks.run_next(nightly)
     clock.step_wall(3 * HOUR)
     task = asyncio.create_task(ticks.run_next(nightly))
-    await settled()
+    await until(lambda: clock.sleeping >= 3)  # renewal, timeout, and the run itself
     assert len(runs.begun) == 1
     while not task.done():
-        await clock.advance(10)
+        await until(lambda: clock.sleeping >= 3 or task.done())
+        if not runs.ended[1:]:
+            await clock.advance(10)
     assert 0 < clock.now() - START - 3 * HOUR <= 610
     assert len(runs.ended) == 2
 

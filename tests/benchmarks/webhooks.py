@@ -128,7 +128,9 @@ async def reference(place: Path) -> AsyncIterator[int]:
 @asynccontextmanager
 async def daemon(place: Path, *, roles: str | None = "webhooks", stripped: bool = False) -> AsyncIterator[Daemon]:
     directory = Path(tempfile.mkdtemp(prefix="syncd-bench-", dir=place))
-    options = {"command": [sys.executable, "-c", _STRIPPED]} if stripped else {"args": ["--role", roles] if roles else []}
+    options = (
+        {"command": [sys.executable, "-c", _STRIPPED]} if stripped else {"args": ["--role", roles] if roles else []}
+    )
     try:
         async with Daemon(directory / "data", environment={"SYNCD_TELEMETRY__LOG_LEVEL": "info"}, **options) as running:  # type: ignore[arg-type]  # by name
             await running.api(

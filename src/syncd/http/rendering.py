@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 if TYPE_CHECKING:
     from syncd.domain.jsontypes import Json
@@ -53,14 +54,24 @@ def _count(value: float | None) -> str:
 
 
 _environment.filters.update(when=_when, span=_span, count=_count)
-#: Read and compiled once, on import.
-_pages = {name: _environment.get_template(name) for name in ("base.html", "dashboard.html", "docs.html", "login.html")}
+
+
+@cache
+def _page(name: str) -> Template:
+    return _environment.get_template(name)
+
+
+def warm() -> None:
+    """Read and compile the pages. Blocking, a tenth of a second: the server does it in a thread once it listens, so that neither the
+    start nor the first visitor waits for it."""
+    for name in ("base.html", "dashboard.html", "docs.html", "login.html"):
+        _page(name)
 
 
 def page(template: str, *, status: int = 200, **values: Json) -> web.Response:
     """Scripts run only with this answer's nonce; nothing is loaded from elsewhere, framed, cached, or submitted elsewhere."""
     nonce = secrets.token_urlsafe(16)
-    body = _pages[template].render(nonce=nonce, **values)
+    body = _page(template).render(nonce=nonce, **values)
     policy = (
         f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; "
         "img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from syncd import __version__
 from syncd.domain.errors import Unavailable
-from syncd.http import openapi, probes, webhooks
+from syncd.http import openapi, probes, rendering, webhooks
 from syncd.http.api import resources
 from syncd.http.api.events import EventStreams
 from syncd.http.auth import Door
@@ -89,12 +89,15 @@ class Server:
             self._close_sockets()
             raise Unavailable(f"cannot listen on {self._host}:{self._wanted}: {_reason(error)}") from error
         await self._accept()
+        self._warming = loop.run_in_executor(None, rendering.warm)
 
     async def drain(self, timeout: float) -> None:
         """Accept no more connections, close idle ones, and give requests under way `timeout` seconds to end."""
         if self._listener is None:
             return
         listener, self._listener = self._listener, None
+        if self._warming is not None:
+            await self._warming
         if self._turning is not None:
             await asyncio.wait({self._turning})
         self._pause()

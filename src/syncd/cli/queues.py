@@ -124,27 +124,33 @@ def replay(
     dry_run: bool,
     queue: str,
     identifiers: tuple[str, ...],
-) -> None:
+) -> int:
     """Send parked messages again: some by their IDs, those that --where finds, or --all.
 
     Messages that fail again are parked again, and are not replayed a second time. Interrupted, it may be called again: what was
-    replayed is left out.
+    replayed is left out. One that cannot be sent again is named with the reason, keeps no other back, and makes the command
+    exit with 1.
     """
     if sum((bool(identifiers), bool(where), everything)) != 1:
         raise click.UsageError("say which messages: IDs, --where field=value, or --all")
     if identifiers:
-        counts = replay_by_id(api, queue, list(identifiers), rate=rate, dry_run=dry_run)
+        counts = replay_by_id(api, queue, list(identifiers), rate=rate, dry_run=dry_run, refused=_refused)
     else:
         # "Everything" is a filter too: the API refuses a replay that says nothing.
         chosen = where or {"after": "1970-01-01T00:00:00.000Z"}
-        counts = replay_by_filter(api, queue, chosen, rate=rate, dry_run=dry_run)
+        counts = replay_by_filter(api, queue, chosen, rate=rate, dry_run=dry_run, refused=_refused)
     if output == "json":
         print_json(counts)
     elif dry_run:
         click.echo(f"{counts['matched']} would be replayed")
     else:
-        left = f"; {counts['failed']} were handled otherwise meanwhile" if counts["failed"] else ""
+        left = f"; {counts['failed']} could not be" if counts["failed"] else ""
         click.echo(f"{counts['replayed']} replayed{left}")
+    return 1 if counts["failed"] else 0
+
+
+def _refused(identifier: str, reason: str) -> None:
+    click.echo(f"{identifier}: {reason}", err=True)
 
 
 @command.command()

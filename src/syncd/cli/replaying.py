@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from syncd.cli.client import path
@@ -10,24 +10,28 @@ from syncd.cli.output import progress
 from syncd.domain.times import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from syncd.cli.client import Api
 
 Counts = dict[str, int]
+Refused = Callable[[str, str], None]
+"""Called with the id and the reason of each message that could not be sent again."""
 #: Ids in one request: well inside the API's largest body.
 _MOST = 500
 
 
-def replay_by_id(api: Api, queue: str, identifiers: Sequence[str], *, rate: float, dry_run: bool) -> Counts:
-    """Counts of `matched`, `replayed` and `failed` (handled by somebody else meanwhile). Raises ApiError."""
+def replay_by_id(
+    api: Api, queue: str, identifiers: Sequence[str], *, rate: float, dry_run: bool, refused: Refused
+) -> Counts:
+    """Counts of `matched`, `replayed` and `failed` (unknown, dropped, or not taken at the moment). Raises ApiError."""
     counts = {"matched": 0, "replayed": 0, "failed": 0}
     with progress(f"replaying {queue}", len(identifiers)) as done:
-        _replay(api, queue, identifiers, counts, done, rate=rate, dry_run=dry_run)
+        _replay(api, queue, identifiers, counts, done, refused, rate=rate, dry_run=dry_run)
     return counts
 
 
-def replay_by_filter(api: Api, queue: str, where: Mapping[str, str], *, rate: float, dry_run: bool) -> Counts:
+def replay_by_filter(
+    api: Api, queue: str, where: Mapping[str, str], *, rate: float, dry_run: bool, refused: Refused
+) -> Counts:
     """As `replay_by_id`, for what matches and was parked by now."""
     first = api.ask("POST", path("queues", queue, "replay"), {**where, "dryRun": True})
     total: int = first.body["matched"]
@@ -42,7 +46,7 @@ def replay_by_filter(api: Api, queue: str, where: Mapping[str, str], *, rate: fl
         bounded["before"] = min(where.get("before", iso(first.at + 1)), iso(first.at + 1))
     with progress(f"replaying {queue}", total) as done:
         for page in api.pages(path("queues", queue, "parked"), bounded):
-            _replay(api, queue, [one["id"] for one in page], counts, done, rate=rate, dry_run=False)
+            _replay(api, queue, [one["id"] for one in page], counts, done, refused, rate=rate, dry_run=False)
     return counts
 
 
@@ -52,6 +56,7 @@ def _replay(
     identifiers: Sequence[str],
     counts: Counts,
     done: Callable[[int], None],
+    refused: Refused,
     *,
     rate: float,
     dry_run: bool,
@@ -63,7 +68,10 @@ def _replay(
         answer = api.post(path("queues", queue, "replay"), {"ids": asked, "rate": rate, "dryRun": dry_run})
         for name in counts:
             counts[name] += answer[name]
+        for result in answer["results"]:
+            if result["status"] == "failed":
+                refused(result["id"], result["reason"])
         # With `more` the time of one request was over before all of them had their turn; those that had are the first ones.
-        handled = max(1, answer["matched"]) if answer["more"] else len(asked)
+        handled = max(1, len(answer["results"])) if answer["more"] else len(asked)
         left = left[handled:]
         done(handled)

@@ -193,6 +193,18 @@ async def test_a_bulk_replay_sends_each_match_once_even_where_it_is_parked_again
     assert {row["name"]: (row["ready"], row["dead"]) for row in rows}["sync-outbound"] == (0, 7)
 
 
+async def test_ids_that_cannot_be_replayed_are_named_with_the_reason_and_keep_no_other_back(
+    world: World, syncd: Syncd
+) -> None:
+    one, gone, other = await parked(world, 3)
+    await syncd("queues", "drop", gone, "--yes")
+    async with time_passes(world):
+        done = await syncd("queues", "replay", "sync-outbound", one, "typo", gone, other)
+    assert (done.code, done.out) == (1, "2 replayed; 2 could not be\n")
+    assert "typo: there is no parked message 'typo'" in done.err
+    assert f"{gone}: the parked message {gone!r} was dropped" in done.err
+
+
 async def test_a_replay_needs_ids_a_filter_or_all(world: World, syncd: Syncd) -> None:
     ids = await parked(world, 3)
     for arguments in ((), ("--all", "--where", "bin=poison"), (ids[0], "--all")):

@@ -20,7 +20,7 @@ SHOWN_BODY = 2_000
 def chosen(
     queue: str,
     *,
-    now: float,
+    now: float | None = None,
     tenant: str | None = None,
     connection: str | None = None,
     bin_name: str | None = None,
@@ -29,8 +29,8 @@ def chosen(
     before: str | None = None,
     after: str | None = None,
 ) -> Filter:
-    """A filter from what people send. `before` is never later than `now`: what fails again is parked again, and would be found
-    again for ever. Raises Invalid."""
+    """A filter from what people send. With `now`, for a replay, `before` is never later: what fails again is parked again, and
+    would be found again for ever. A list goes without, because its cursor belongs to one filter. Raises Invalid."""
     if bin_name is not None and bin_name not in BINS:
         raise Invalid(f"there is no bin {bin_name[:80]!r}", errors={"bin": f"one of {', '.join(BINS)}"})
     until = _moment("before", before)
@@ -41,7 +41,7 @@ def chosen(
         bin=next((one for one in BINS if one == bin_name), None),
         reason=reason,
         kind=kind,
-        before=now if until is None else min(until, now),
+        before=min((moment for moment in (until, now) if moment is not None), default=None),
         after=_moment("after", after),
     )
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from syncd.domain.collections import PARKED
-from syncd.domain.errors import Conflict, NotFound
+from syncd.domain.errors import NotFound, SyncdError
 from syncd.domain.times import DAY, iso, month, parse
 from syncd.flows.operate.paging import FIRST_PAGE, Listing, Paging
 from syncd.flows.operate.parkedview import SHOWN_BODY, as_words, audited, listed, whole
@@ -67,7 +67,7 @@ class QueuesFlow:
             "leased": depth.leased,
             "scheduled": depth.scheduled,
             "dead": dead,
-            "oldestAgeSeconds": depth.oldest_age,
+            "oldestAgeSeconds": None if depth.oldest_age is None else round(depth.oldest_age, 3),
         }
 
     async def _months(self) -> Sequence[str]:
@@ -126,32 +126,66 @@ class QueuesFlow:
         rate: float = 50.0,
         dry_run: bool = False,
     ) -> JsonObject:
-        """All of `ids`, or all that match, at most `rate` a second and for REPLAY_BUDGET seconds: `more` says that some are
-        left, and the same request goes on with them. A dry run counts and changes nothing."""
+        """All that match, or all of `ids` with a word on each: one that cannot be sent again keeps no other back.
+
+        At most `rate` a second and for REPLAY_BUDGET seconds: `more` says that some are left, and the same request goes on with
+        them. A dry run counts and changes nothing.
+        """
         principal.may_operate()
         self._check(name)
-        counts = {"matched": 0, "replayed": 0, "failed": 0}
-        answer: JsonObject = {**counts, "more": False, "dryRun": dry_run}
+        answer: JsonObject = {"matched": 0, "replayed": 0, "failed": 0, "more": False, "dryRun": dry_run}
+        if ids is not None:
+            answer["results"] = []
         if dry_run:
-            async for _ in self._chosen(principal, name, wanted, ids):
-                answer["matched"] += 1
+            await self._replay(principal, name, wanted, ids, rate, answer)
             return answer
         what = {"ids": list(ids)} if ids is not None else {"where": as_words(wanted)}
         async with self._audit.change(principal, "parked.replay", name, tenant_id=wanted.tenant, before=what) as change:
-            deadline = self._clock.monotonic() + REPLAY_BUDGET
-            async for found in self._chosen(principal, name, wanted, ids):
-                if self._clock.monotonic() >= deadline:
-                    answer["more"] = True
-                    break
-                answer["matched"] += 1
-                try:
-                    await self._parked.replay(found.id)
-                    answer["replayed"] += 1
-                except (Conflict, NotFound):
-                    answer["failed"] += 1  # handled by somebody else meanwhile
-                await self._clock.sleep(1 / rate)
             change.after = answer
+            await self._replay(principal, name, wanted, ids, rate, answer)
         return answer
+
+    async def _replay(
+        self,
+        principal: Principal,
+        name: str,
+        wanted: Filter,
+        ids: Sequence[str] | None,
+        rate: float,
+        answer: JsonObject,
+    ) -> None:
+        """Fills `answer` in as it goes."""
+        deadline = self._clock.monotonic() + REPLAY_BUDGET
+        async for identifier, found in self._chosen(principal, name, wanted, ids):
+            if not answer["dryRun"] and self._clock.monotonic() >= deadline:
+                answer["more"] = True
+                return
+            reason: str | None = None
+            if found is None:
+                reason = _unknown(identifier)
+            else:
+                answer["matched"] += 1
+                reason = await self._replayed(found, dry_run=answer["dryRun"])
+            if reason is not None:
+                answer["failed"] += 1
+            elif not answer["dryRun"]:
+                answer["replayed"] += 1
+            if ids is not None:
+                well = "matched" if answer["dryRun"] else "replayed"
+                outcome = {"status": well} if reason is None else {"status": "failed", "reason": reason}
+                answer["results"].append({"id": identifier, **outcome})
+            if found is not None and not answer["dryRun"]:
+                await self._clock.sleep(1 / rate)
+
+    async def _replayed(self, found: Document, *, dry_run: bool) -> str | None:
+        """Why it could not be sent again; None where it was, or with `dry_run` would be."""
+        if dry_run:
+            return "it was dropped" if found.data["status"] == "dropped" else None
+        try:
+            await self._parked.replay(found.id)
+        except SyncdError as error:  # handled by somebody else meanwhile, or the queue takes nothing at the moment
+            return str(error)
+        return None
 
     async def edit(self, principal: Principal, name: str, identifier: str, body: Json) -> JsonObject:
         """Repair the body. What it was stays in the history."""
@@ -174,17 +208,21 @@ class QueuesFlow:
 
     async def _chosen(
         self, principal: Principal, name: str, wanted: Filter, ids: Sequence[str] | None
-    ) -> AsyncIterator[Document]:
+    ) -> AsyncIterator[tuple[str, Document | None]]:
+        """Ids with their messages; None for an id under which this principal can see none."""
         if ids is not None:
             for identifier in ids:
-                yield await self._find(principal, name, identifier)
+                try:
+                    yield identifier, await self._find(principal, name, identifier)
+                except NotFound:
+                    yield identifier, None
             return
         cursor: str | None = None
         while True:
             page = await self._parked.list(wanted, limit=100, cursor=cursor)
             for found in page.items:
                 if self._visible(principal, name, found):
-                    yield found
+                    yield found.id, found
             cursor = page.cursor
             if cursor is None:
                 return
@@ -193,7 +231,7 @@ class QueuesFlow:
         self._check(name)
         found = await self._parked.get(identifier)
         if not self._visible(principal, name, found):
-            raise NotFound(f"there is no parked message {identifier[:200]!r}")
+            raise NotFound(_unknown(identifier))
         return found
 
     def _visible(self, principal: Principal, name: str, found: Document) -> bool:
@@ -202,6 +240,10 @@ class QueuesFlow:
     def _check(self, name: str) -> None:
         if name not in self._names:
             raise NotFound(f"there is no queue {name[:80]!r}; there are: {', '.join(self._names)}")
+
+
+def _unknown(identifier: str) -> str:
+    return f"there is no parked message {identifier[:200]!r}"
 
 
 def _peeked(one: Peeked) -> JsonObject:

@@ -26,7 +26,6 @@ async def parked(ask: Ask) -> Reply:
     query = ask.query
     wanted = chosen(
         ask.path["queue"],
-        now=ask.services.clock.now() + 1,  # what is being parked at this moment is shown as well
         tenant=query.get("tenantId"),
         connection=query.get("connectionId"),
         bin_name=query.get("bin"),
@@ -119,7 +118,7 @@ ROUTES = (
         role="operate",
         handler=replay,
         summary="Replay parked messages by id or by filter; answers within 20 s, and goes on when asked again",
-        answers="matched, replayed, failed, and whether more are left",
+        answers="matched, replayed, failed, whether more are left, and with ids what became of each (results)",
         model=Replay,
     ),
     Route(

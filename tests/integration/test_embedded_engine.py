@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from syncd.adapters.embedded.backup import back_up
 from syncd.adapters.embedded.engine import Engine
 from syncd.adapters.embedded.faults import mapped
 from syncd.adapters.embedded.files import APPLICATION_ID
@@ -193,8 +194,7 @@ async def test_a_backup_taken_under_load_is_a_working_store(tmp_path: Path) -> N
         loading = asyncio.create_task(load())
         while await store.documents.get(ENTITIES, "p", "e20") is None:
             pass
-        (tmp_path / "copy").mkdir()
-        await store.engine.backup(tmp_path / "copy" / FILE_NAME)
+        await asyncio.to_thread(back_up, tmp_path, tmp_path / "copy")
         await loading
     async with open_store(tmp_path / "copy", clock=clock, durable=False) as copy:
         assert await copy.documents.get(ENTITIES, "p", "e20") is not None

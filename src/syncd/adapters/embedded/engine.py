@@ -23,8 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
-from syncd.adapters.embedded.faults import mapped
-from syncd.adapters.embedded.files import Checkpointer, connect, connect_read_only
+from syncd.adapters.embedded.files import Checkpointer, connect
 from syncd.adapters.embedded.readers import Answer, Readers, mapped_or_same, resolve
 from syncd.domain.errors import Overloaded
 from syncd.ports.observe import Observe, ignore
@@ -119,10 +118,6 @@ class Engine:
     def after_commit(self, effect: Callable[[], None]) -> None:
         """For handlers: run `effect` on the writer thread once the transaction is durable; not at all if it fails."""
         self._effects.append(effect)
-
-    async def backup(self, target: Path) -> None:
-        """A consistent copy while work goes on, put in place in one rename."""
-        await asyncio.to_thread(_backup, self.path, target)
 
     async def close(self) -> None:
         """Finish what was accepted, then close. Idempotent."""
@@ -234,18 +229,3 @@ class Signal:
 
     def wait(self) -> None:
         self._lock.acquire()
-
-
-def _backup(source: Path, target: Path) -> None:
-    partial = target.with_name(target.name + ".partial")
-    partial.unlink(missing_ok=True)
-    reader, writer = connect_read_only(source), sqlite3.connect(partial)
-    try:
-        reader.backup(writer, pages=4096)
-    except sqlite3.Error as error:
-        partial.unlink(missing_ok=True)
-        raise mapped(error, target) from error
-    finally:
-        writer.close()
-        reader.close()
-    partial.replace(target)

@@ -102,7 +102,8 @@ def wrk(port: int, seconds: float, place: Path) -> Load:
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     tail = re.search(r"99%\s+([\d.]+)(us|ms|s)", text)
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
-    assert rate and tail, text
+    assert rate, text
+    assert tail, text
     unit = {"us": 0.001, "ms": 1.0, "s": 1000.0}[tail[2]]
     return Load(float(rate[1]), float(tail[1]) * unit, int(refused[1]) if refused else 0)
 

@@ -65,6 +65,8 @@ def _cost_trigger(settings: Settings, ports: Ports) -> Job:
         trigger=trigger,
         enabled=given.enabled,
         timeout=given.timeout,
+        missed=given.missed,
         missed_window=given.missed_window,
+        overlap=given.overlap,
         jitter=given.jitter,
     )

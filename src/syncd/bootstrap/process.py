@@ -140,7 +140,8 @@ class Control:
                 before.loaded.again, overlay=overlaid.values, overlay_version=overlaid.version
             )
             loaded = await with_vault(loaded, self.ports)
-            generation = build_generation(before.number + 1, loaded, self.around)
+            # In a thread: time zones and providers are read from files.
+            generation = await asyncio.to_thread(build_generation, before.number + 1, loaded, self.around)
         except Invalid as error:
             self.board.last_reload_error = str(error)
             self.telemetry.observe("reload_failed", generation=before.number, error=str(error))

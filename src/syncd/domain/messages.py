@@ -130,4 +130,3 @@ class Envelope:
             body_ref=get("bodyRef"),
             headers=get("headers", _NO_HEADERS),
         )
-

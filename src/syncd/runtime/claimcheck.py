@@ -9,10 +9,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from syncd.domain.ids import ulid
-from syncd.domain.times import day
+from syncd.domain.times import DAY, day
 from syncd.ports.blobs import Blobs
 from syncd.ports.clock import Clock
 from syncd.ports.queue import Delivery, Depth, Message, Next, Peeked, Queue, QueueCapabilities, Sent, Settlement
+
+PREFIX = "claims/"
+#: A message that goes on for longer than this takes its body along into a younger blob: maintenance removes those of eight days.
+RENEW_AFTER = 6 * DAY
+
+
+def _old(name: str, now: float) -> bool:
+    return name.startswith(PREFIX) and name[len(PREFIX) :].partition("/")[0] < day(now - RENEW_AFTER)
 
 
 class ClaimCheckedQueue:
@@ -45,10 +53,13 @@ class ClaimCheckedQueue:
         return await self._queue.settle(checked)
 
     async def _checked(self, message: Message) -> Message:
+        now = self._clock.now()
+        name = message.envelope.body_ref
+        if name is not None and not message.body and _old(name, now):
+            message = replace(message, body=await self._blobs.get(name))  # it would be swept while the message lives on
         if len(message.body) <= self._inline:
             return message
-        now = self._clock.now()
-        name = f"claims/{day(now)}/{ulid(now)}"
+        name = f"{PREFIX}{day(now)}/{ulid(now)}"
         await self._blobs.put(name, message.body)
         return replace(message, envelope=replace(message.envelope, body_ref=name), body=b"")
 

@@ -16,7 +16,7 @@ from syncd.domain.errors import Bin, Rejected, ServerFault, Throttled, Unavailab
 from syncd.domain.messages import MESSAGE_LIFETIME, Envelope
 from syncd.domain.outcomes import DONE, Continue, Outcome, Park, Retry, Snooze
 from syncd.ports.observe import Observe
-from syncd.ports.queue import Delivery, Depth, Message, Queue
+from syncd.ports.queue import Delivery, Depth, Message, Next, Queue
 from syncd.runtime.claimcheck import ClaimCheckedQueue
 from syncd.runtime.executor import Executor
 from syncd.runtime.work import Handle, Handler, Work, WorkerLimits, Workload
@@ -231,6 +231,24 @@ async def test_a_large_body_goes_through_a_blob_and_reaches_the_handler_whole(tm
         assert [work.body for work in b.seen] == [b"x" * 5000] * 2
         assert b.seen[0].envelope.body_ref == b.seen[1].envelope.body_ref
         assert b.seen[0].delivery.body == b""
+
+
+async def test_a_body_in_a_blob_lives_as_long_as_its_message_goes_on(tmp_path: Path) -> None:
+    clock = FrozenClock()
+    async with open_store(tmp_path, clock=clock, durable=False) as store, open_blobs(tmp_path / "blobs") as blobs:
+        queue = ClaimCheckedQueue(store.queue, blobs, inline_bytes=100, clock=clock)
+        await queue.send(Q, [Message(Envelope(kind="test", origin_id="m"), b"x" * 5000)])
+        references = []
+        for days in (5, 2, 1):
+            [delivery] = await queue.lease(Q, 1, duration=30.0)
+            references.append(delivery.envelope.body_ref)
+            await clock.advance(days * 86400)
+            await queue.settle([Next(delivery, Message(delivery.envelope.next_hop(), delivery.body))])
+        first, second, third = references
+        assert first == second
+        assert third is not None
+        assert third != second
+        assert await blobs.get(third) == b"x" * 5000
 
 
 def holding(gate: asyncio.Event) -> Handle:

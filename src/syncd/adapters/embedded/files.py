@@ -19,6 +19,8 @@ TABLES_VERSION = 1
 OLDEST_SQLITE = (3, 35, 0)
 #: Seconds from a commit to the checkpoint that follows it.
 CHECKPOINT_INTERVAL = 1.0
+#: Commits between two looks at the size of the log.
+LOOK_AT_LOG = 64
 #: Pages (4 KiB) in the log after which the writer itself empties it.
 RESTART_PAGES = 64_000
 
@@ -107,6 +109,7 @@ class Checkpointer:
         self._wake = threading.Semaphore(0)
         self._closing = threading.Event()
         self._due = False
+        self._commits = 0
         self._thread = threading.Thread(target=self._run, name="sqlite-checkpointer", daemon=True)
         self._thread.start()
 
@@ -115,6 +118,9 @@ class Checkpointer:
         if not self._due:
             self._due = True
             self._wake.release()
+        self._commits += 1
+        if self._commits % LOOK_AT_LOG:
+            return
         with contextlib.suppress(FileNotFoundError):
             if self._log.stat().st_size > RESTART_PAGES * 4096:
                 with contextlib.suppress(sqlite3.Error):  # a reader in the way: the next commit tries again

@@ -1,0 +1,161 @@
+"""`make bench`: every figure that the README shows, each beside its reference of the same run.
+
+    python -m tests.benchmarks [name ...]      webhooks jobs batch deep idle recovery documents limiter process
+
+Each benchmark runs in a process of its own: what one left behind in memory must not weigh on the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+
+from tests.benchmarks import documents, jobs, limiter, process, queue_references, webhooks
+from tests.benchmarks.world import run
+
+Row = tuple[str, str, str, str]
+"""What, figure, reference of the same run, wanted."""
+
+
+def _webhooks() -> list[Row]:
+    f = asyncio.run(webhooks.measure())
+    bare = f"aiohttp handler that reads the body: {f['reference/s']:,.0f}/s, p99 {f['reference p99 ms']:.1f} ms"
+    applied = (
+        f"{f['all/s']:,.0f}/s, {f['all ratio']:.2f} x, p99 {f['all p99 ms']:.1f} ms; {f['all waiting']:,.0f} were still"
+        f" waiting when the load ended, and processed {f['all processed s']:.1f} s later"
+    )
+    return [
+        (
+            "webhook accept, `--role webhooks`, 64 connections, 1 KB",
+            f"{f['webhooks/s']:,.0f}/s, **{f['webhooks ratio']:.2f} x**, p99 {f['webhooks p99 ms']:.1f} ms",
+            bare,
+            "0.42 x, p99 <= 12 ms",
+        ),
+        (
+            "- the HTTP side alone, nothing stored",
+            f"{f['stripped/s']:,.0f}/s, {f['stripped ratio']:.2f} x, p99 {f['stripped p99 ms']:.1f} ms",
+            bare,
+            "-",
+        ),
+        (
+            "- all roles on, events applied meanwhile",
+            applied,
+            bare,
+            "-",
+        ),
+    ]
+
+
+def _jobs() -> list[Row]:
+    ours = _median(lambda: run(jobs.single))
+    theirs = queue_references.measure(5000)
+    best = max(theirs, key=lambda name: theirs[name])
+    named = ", ".join(f"{name} {rate:,.0f}/s" for name, rate in theirs.items())
+    return [
+        (
+            "jobs, 64 producers each awaiting its own commit, until complete (fsync before every answer)",
+            f"{ours:,.0f}/s, **{ours / theirs[best]:.1f} x**",
+            f"{named} ({queue_references.DURABILITY})",
+            "4 x the faster",
+        )
+    ]
+
+
+def _batch() -> list[Row]:
+    rate = _median(lambda: run(jobs.batch))
+    return [("jobs, producers that enqueue batches of 100", f"**{rate:,.0f}/s**", "-", "20,000/s")]
+
+
+def _deep() -> list[Row]:
+    figures = run(jobs.deep)
+    small, large = sorted(figures)
+    return [
+        (
+            "the same with 1,000,000 waiting: store time of a job (enqueue, lease, complete)",
+            f"{figures[large]:.0f} us, **{figures[large] / figures[small]:.2f} x**, {1e6 / figures[large]:,.0f}/s",
+            f"with 10,000 waiting: {figures[small]:.0f} us",
+            "<= 2.5 x, >= 12,000/s",
+        )
+    ]
+
+
+def _idle() -> list[Row]:
+    median, p99 = run(jobs.idle)
+    return [("idle: enqueue -> handler starts", f"median {median:.1f} ms, **p99 {p99:.1f} ms**", "-", "p99 <= 10 ms")]
+
+
+def _recovery() -> list[Row]:
+    seconds = asyncio.run(process.recovery())
+    return [("kill -9 with 1,000 leased: all running again after READY", f"**{seconds:.2f} s**", "-", "<= 5 s")]
+
+
+def _documents() -> list[Row]:
+    median, p99 = asyncio.run(documents.by_id())
+    return [
+        (
+            "GET by id over HTTP at 1,000,000 documents",
+            f"median {median:.1f} ms, **p99 {p99:.1f} ms**",
+            "-",
+            "p99 <= 5 ms",
+        )
+    ]
+
+
+def _limiter() -> list[Row]:
+    rate = _median(lambda: run(limiter.admitted))
+    return [("limiter, three levels, in process", f"**{rate:,.0f}/s**", "-", "200,000/s")]
+
+
+def _process() -> list[Row]:
+    ready, weight = asyncio.run(process.idle())
+    return [("idle daemon", f"RSS **{weight:.0f} MB**, ready after **{ready:.2f} s**", "-", "<= 90 MB, <= 1 s")]
+
+
+def _median(measure: Callable[[], float], rounds: int = 3) -> float:
+    return sorted(measure() for _ in range(rounds))[rounds // 2]
+
+
+BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
+    "webhooks": _webhooks,
+    "jobs": _jobs,
+    "batch": _batch,
+    "deep": _deep,
+    "idle": _idle,
+    "recovery": _recovery,
+    "documents": _documents,
+    "limiter": _limiter,
+    "process": _process,
+}
+
+
+def main(names: list[str]) -> int:
+    if names and names[0] == "--one":
+        sys.stdout.write(json.dumps(BENCHMARKS[names[1]]()))
+        return 0
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        sys.stderr.write(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}\n")
+        return 2
+    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n")
+    print("| what | syncd | reference in the same run | wanted |\n|---|---|---|---|")
+    failed = False
+    for name in names or BENCHMARKS:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.benchmarks", "--one", name], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            failed = True
+            sys.stderr.write(f"{name} failed:\n{done.stderr[-3000:]}\n")
+            continue
+        for row in json.loads(done.stdout):
+            print("| " + " | ".join(row) + " |", flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

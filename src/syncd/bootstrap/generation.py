@@ -23,6 +23,7 @@ from syncd.flows.operate.jobs import JobsFlow
 from syncd.flows.operate.queues import QueuesFlow
 from syncd.flows.operate.settings import SettingsFlow
 from syncd.flows.operate.tasks import TasksFlow
+from syncd.flows.operate.vaultkey import VaultKeyFlow
 from syncd.flows.operate.webhooks import WebhooksFlow
 from syncd.flows.overlay import Overlay
 from syncd.flows.ticks import Ticks
@@ -160,4 +161,5 @@ def _operate(loaded: Loaded, flows: Flows, jobs: Sequence[Job], around: Surround
         settings=SettingsFlow(
             overlay=Overlay(documents=documents, clock=clock), control=control, audit=audit, check=check_overlay
         ),
+        vault_key=VaultKeyFlow(vault=ports.vault, audit=audit),
     )

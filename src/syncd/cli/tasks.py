@@ -20,7 +20,7 @@ _STATUSES = ("pending", "queued", "running", "succeeded", "partial", "failed", "
 
 @click.group()
 def command() -> None:
-    """Add, list, show and cancel sync tasks."""
+    """Add, list, show, cancel and retry sync tasks."""
 
 
 @command.command()
@@ -93,3 +93,13 @@ def cancel(api: Api, identifiers: tuple[str, ...]) -> None:
         task = api.post(path("tasks", identifier, "cancel"))
         waits = "" if task["status"] == "cancelled" else f" (is {task['status']}, and stops at its next checkpoint)"
         click.echo(f"{identifier}: cancelled{waits}")
+
+
+@command.command()
+@with_api
+@click.argument("identifiers", metavar="ID...", nargs=-1, required=True)
+def retry(api: Api, identifiers: tuple[str, ...]) -> None:
+    """Begin tasks that have ended or are parked anew."""
+    for identifier in identifiers:
+        task = api.post(path("tasks", identifier, "retry"))
+        click.echo(f"{identifier}: {task['status']}, generation {task['generation']}")

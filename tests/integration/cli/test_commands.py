@@ -119,6 +119,9 @@ async def test_a_task_takes_tenant_and_integration_from_its_connection(world: Wo
     again = await syncd("tasks", "cancel", task)
     assert (again.code, "the task has ended already: cancelled" in again.err) == (1, True)
     assert "cancelled" in (await syncd("tasks", "show", task)).out
+    assert (await syncd("tasks", "retry", task)).out == f"{task}: pending, generation 1\n"
+    again = await syncd("tasks", "retry", task)
+    assert (again.code, "the task is pending" in again.err) == (1, True)
 
 
 async def test_an_entity_is_changed_field_by_field_and_only_where_that_changes_it(world: World, syncd: Syncd) -> None:
@@ -156,6 +159,12 @@ async def test_lists_follow_their_pages_up_to_the_limit_and_say_that_there_is_mo
     exact = await syncd("queues", "parked", "sync-outbound", "--limit", "5")
     assert "first" not in exact.err
     assert len((await syncd("queues", "parked", "sync-outbound", "--limit", "0", "--output", "json")).json) == 5
+
+
+async def test_the_key_of_all_secrets_is_rotated(world: World, syncd: Syncd) -> None:
+    await world.registration()
+    assert (await syncd("credentials", "rotate-key")).out == "1 versions of secrets are under the new key\n"
+    assert (await syncd("credentials", "rotate-key", "--output", "json")).json == {"rewritten": 1}
 
 
 async def test_a_bulk_replay_sends_each_match_once_even_where_it_is_parked_again(

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from syncd.domain.collections import CREDENTIALS, TASKS
+from syncd.domain.collections import AUDIT, CREDENTIALS, TASKS
 from syncd.ports.documents import Query, Replace
-from tests.integration.http.world import TENANT_1, World
+from tests.integration.http.world import READER, TENANT_1, World
 
 TASK = {
     "integrationId": "github",
@@ -216,6 +216,42 @@ async def test_a_task_under_way_is_asked_to_stop_at_its_next_checkpoint(world: W
     assert (cancelled["status"], cancelled["cancelRequested"]) == ("running", True)
 
 
+@pytest.mark.parametrize("status", ["succeeded", "partial", "failed", "cancelled", "parked"])
+async def test_a_task_that_is_over_is_begun_anew_in_its_next_generation(world: World, status: str) -> None:
+    await world.connection()
+    made = (await world.api("POST", "/tasks", TASK)).json
+    [found] = (await world.store.documents.query(TASKS, Query(partition="tenant-1"))).items
+    over = {"status": status, "attempt": 2, "hop": 7, "resultId": "r.1", "cancelRequested": True, "extra": "kept"}
+    await world.store.documents.write(TASKS, "tenant-1", [Replace(found.id, {**found.data, **over}, found.etag)])
+    world.control.nudged.clear()
+    retried = (await world.api("POST", f"/tasks/{made['id']}/retry")).json
+    assert {name: retried[name] for name in ("status", "generation", "attempt", "hop", "resultId", "extra")} == {
+        "status": "pending",
+        "generation": 1,
+        "attempt": 0,
+        "hop": 0,
+        "resultId": None,
+        "extra": "kept",
+    }
+    assert "cancelRequested" not in retried
+    assert world.control.nudged == ["planner"]
+    assert (await world.api("POST", f"/tasks/{made['id']}/retry")).status == 409
+
+
+@pytest.mark.parametrize("status", ["pending", "queued", "running"])
+async def test_a_task_that_waits_or_runs_is_not_begun_a_second_time(world: World, status: str) -> None:
+    await world.connection()
+    made = (await world.api("POST", "/tasks", TASK)).json
+    [found] = (await world.store.documents.query(TASKS, Query(partition="tenant-1"))).items
+    await world.store.documents.write(
+        TASKS, "tenant-1", [Replace(found.id, {**found.data, "status": status}, found.etag)]
+    )
+    answer = await world.api("POST", f"/tasks/{made['id']}/retry")
+    assert (answer.status, status in answer.json["detail"]) == (409, True)
+    assert (await world.api("POST", f"/tasks/{made['id']}/retry", token=READER)).status == 403
+    assert (await world.api("GET", f"/tasks/{made['id']}")).json["generation"] == 0
+
+
 @pytest.mark.parametrize(("identifier", "status"), [("tenant-1.01HF", 404), ("nothing", 400), ("x.y", 404)])
 async def test_a_task_that_is_not_there_is_not_found_or_no_id_at_all(
     world: World, identifier: str, status: int
@@ -234,3 +270,13 @@ async def test_a_tenant_with_dots_in_its_id_finds_its_tasks(world: World) -> Non
     await world.connection("c3", "acme.example.com")
     made = await world.api("POST", "/tasks", {**TASK, "tenantId": "acme.example.com", "connectionId": "c3"})
     assert (await world.api("GET", f"/tasks/{made.json['id']}")).json["id"] == made.json["id"]
+
+
+async def test_the_key_of_all_secrets_is_rotated_by_whoever_operates_the_whole_deployment(world: World) -> None:
+    await world.registration()
+    for token in (READER, TENANT_1):
+        assert (await world.api("POST", "/credentials/rotate-key", token=token)).status == 403
+    assert (await world.api("POST", "/credentials/rotate-key")).json == {"rewritten": 1}
+    rows = (await world.store.documents.query(AUDIT, Query(across=True, limit=100))).items
+    [row] = [one.data for one in rows if one.data["action"] == "credentials.rotate-key"]
+    assert (row["actor"], row["outcome"], row["after"]) == ("admin", "done", {"rewritten": 1})

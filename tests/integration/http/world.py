@@ -35,6 +35,7 @@ from syncd.flows.operate.jobs import JobsFlow
 from syncd.flows.operate.queues import QueuesFlow
 from syncd.flows.operate.settings import SettingsFlow
 from syncd.flows.operate.tasks import TasksFlow
+from syncd.flows.operate.vaultkey import VaultKeyFlow
 from syncd.flows.operate.webhooks import WebhooksFlow
 from syncd.flows.overlay import Overlay
 from syncd.flows.parked import Parked
@@ -81,7 +82,7 @@ class MemoryVault:
         return len(self.kept.pop(name, {}))
 
     async def rotate_key(self) -> int:
-        return 0
+        return sum(len(versions) for versions in self.kept.values())
 
 
 @dataclass
@@ -298,6 +299,7 @@ async def opened(
                     audit=audit,
                     check=check_overlay,
                 ),
+                vault_key=VaultKeyFlow(vault=vault, audit=audit),
             ),
             tokens=Tokens(
                 [

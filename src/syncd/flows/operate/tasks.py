@@ -1,4 +1,4 @@
-"""Sync tasks: what is to be synced, once or on a schedule. The planner takes them up; here they are made, seen and cancelled."""
+"""Sync tasks: what is to be synced, once or on a schedule. The planner takes them up; here they are made, seen, cancelled and begun anew."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from syncd.flows.operate.paging import FIRST_PAGE, Listing, Paging, listing, one
 from syncd.ports.documents import Condition, Create, Replace
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from syncd.domain.jsontypes import JsonObject
     from syncd.domain.principal import Principal
@@ -26,8 +26,8 @@ PRIORITIES = ("high", "normal", "low")
 STATUSES = ("pending", "queued", "running", "succeeded", "partial", "failed", "cancelled", "parked")
 #: A task in one of these has ended; only a schedule or a retry begins its next generation.
 ENDED = frozenset({"succeeded", "partial", "failed", "cancelled"})
-#: How often a cancel reads again when a worker changes the task at the same moment.
-_CANCEL_TRIES = 5
+#: How often a change reads again when a worker changes the task at the same moment.
+_TRIES = 5
 
 
 class TasksFlow:
@@ -118,19 +118,47 @@ class TasksFlow:
     async def cancel(self, principal: Principal, identifier: str) -> JsonObject:
         """A waiting task ends at once as `cancelled`; a queued or running one is asked to stop at its next checkpoint.
         Raises Conflict where it has ended already."""
-        principal.may_operate()
-        for _ in range(_CANCEL_TRIES):
-            found = await self._find(principal, identifier)
-            data = TASKS.upgraded(found.data)
+
+        def change(data: JsonObject) -> JsonObject:
             if data["status"] in ENDED:
                 raise Conflict(f"the task has ended already: {data['status']}")
-            change: JsonObject = {"cancelRequested": True, "updatedAt": iso(self._clock.now())}
-            if data["status"] == "pending":
-                change["status"] = "cancelled"
-            document = {**data, **change}
+            status = "cancelled" if data["status"] == "pending" else data["status"]
+            return {**data, "cancelRequested": True, "status": status}
+
+        return await self._changed(principal, "task.cancel", identifier, change)
+
+    async def retry(self, principal: Principal, identifier: str) -> JsonObject:
+        """Begin a task that has ended or is parked anew: `pending` in its next generation, so that what is left of the one
+        before (a parked message, a late answer) changes nothing any more; its result stays. The planner is nudged.
+        Raises Conflict where it waits or is under way."""
+
+        def change(data: JsonObject) -> JsonObject:
+            if data["status"] not in ENDED and data["status"] != "parked":
+                raise Conflict(f"the task is {data['status']}: only one that has ended or is parked can be tried again")
+            begun = {
+                "status": "pending",
+                "generation": data["generation"] + 1,
+                "attempt": 0,
+                "hop": 0,
+                "resultId": None,
+            }
+            return {name: value for name, value in data.items() if name != "cancelRequested"} | begun
+
+        retried = await self._changed(principal, "task.retry", identifier, change)
+        self._control.nudge("planner")
+        return retried
+
+    async def _changed(
+        self, principal: Principal, action: str, identifier: str, change: Callable[[JsonObject], JsonObject]
+    ) -> JsonObject:
+        principal.may_operate()
+        for _ in range(_TRIES):
+            found = await self._find(principal, identifier)
+            data = TASKS.upgraded(found.data)
+            document = {**change(data), "updatedAt": iso(self._clock.now())}
             try:
                 async with self._audit.change(
-                    principal, "task.cancel", identifier, tenant_id=data["tenantId"], before=data, after=document
+                    principal, action, identifier, tenant_id=data["tenantId"], before=data, after=document
                 ):
                     [stored] = await self._documents.write(
                         TASKS, found.partition, [Replace(identifier, document, found.etag)]
@@ -139,7 +167,7 @@ class TasksFlow:
                 continue
             assert stored is not None
             return shown(stored)
-        raise Conflict("the task changes faster than it can be cancelled; try again")
+        raise Conflict("the task changes faster than this can be decided; try again")
 
     async def _find(self, principal: Principal, identifier: str) -> Document:
         tenant_id = partition_of(identifier)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from syncd.http.api import connections, entities, executions, jobs, queues, settings, tasks, webhooks
+from syncd.http.api import connections, credentials, entities, executions, jobs, queues, settings, tasks, webhooks
 
 ROUTES = (
     *connections.ROUTES,
+    *credentials.ROUTES,
     *webhooks.ROUTES,
     *tasks.ROUTES,
     *entities.ROUTES,

@@ -36,6 +36,10 @@ async def cancel(ask: Ask) -> Reply:
     return Reply(await ask.services.operate.tasks.cancel(ask.principal, ask.path["taskId"]))
 
 
+async def retry(ask: Ask) -> Reply:
+    return Reply(await ask.services.operate.tasks.retry(ask.principal, ask.path["taskId"]))
+
+
 ROUTES = (
     Route(
         method="POST",
@@ -71,5 +75,13 @@ ROUTES = (
         handler=cancel,
         summary="Cancel a task: at once where it waits, at its next checkpoint where it runs",
         answers="the task",
+    ),
+    Route(
+        method="POST",
+        path="/tasks/{taskId}/retry",
+        role="operate",
+        handler=retry,
+        summary="Begin a task that has ended or is parked anew, in its next generation",
+        answers="the task, with status pending",
     ),
 )

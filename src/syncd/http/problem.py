@@ -99,13 +99,16 @@ def respond(body: JsonObject, headers: Mapping[str, str] | None = None) -> web.R
     )
 
 
-def of_error(error: errors.SyncdError) -> web.Response:
-    """The answer to one of our own errors. Their texts are written for people and hold no secrets."""
+def of_error(error: errors.SyncdError, *, bearer: bool = True) -> web.Response:
+    """The answer to one of our own errors. Their texts are written for people and hold no secrets.
+
+    `bearer`: a 401 asks for a token; not where no token would help, as with a webhook whose signature is wrong.
+    """
     status = status_of(error)
     headers: dict[str, str] = {}
     if status in _TEMPORARY:
         headers["Retry-After"] = retry_after_header(getattr(error, "retry_after", None))
-    if status == HTTPStatus.UNAUTHORIZED:
+    if status == HTTPStatus.UNAUTHORIZED and bearer:
         headers["WWW-Authenticate"] = 'Bearer realm="syncd"'
     fields = getattr(error, "errors", None)
     return respond(document(status, str(error), label=error.label, fields=fields), headers)

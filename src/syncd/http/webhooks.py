@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from multidict import CIMultiDict
 
-from syncd.domain.errors import Overloaded
+from syncd.domain.errors import Overloaded, Unauthorized
 from syncd.http.endpoint import Endpoint
-from syncd.http.problem import HttpProblem
+from syncd.http.problem import HttpProblem, of_error
 from syncd.http.reading import read_body
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _SMALL = 64 * 1024
 
 
 async def receive(request: web.BaseRequest, services: Services, registration_id: str) -> web.Response:
-    """Raises what `Accept.receive` raises, and HttpProblem for what only HTTP knows."""
+    """401 where it cannot be told who sent it. Raises what else `Accept.receive` raises, and HttpProblem for what only HTTP knows."""
     accept = services.accept
     if accept is None:
         raise Overloaded("this replica does not take webhooks; another one of the deployment does")
@@ -46,7 +46,10 @@ async def receive(request: web.BaseRequest, services: Services, registration_id:
         body: bytes = stream.read_nowait()  # it came with its headers; accept compares it with the registration's limit
     else:
         body = await _read(request, services, registration_id)
-    accepted = await accept.receive(registration_id, headers, body, services.clock.now())
+    try:
+        accepted = await accept.receive(registration_id, headers, body, services.clock.now())
+    except Unauthorized as error:
+        return of_error(error, bearer=False)
     answer = f'{{"status":"{accepted.status}","eventId":"{accepted.event_id}"}}'
     return web.Response(body=answer.encode(), headers=_HEADERS)
 

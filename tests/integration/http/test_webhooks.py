@@ -73,6 +73,7 @@ async def test_a_bad_or_missing_signature_is_401_and_stores_nothing(world: World
         "POST", EVENTS, data=change(), headers={"Content-Type": "application/json", **headers}, token=None
     )
     assert answer.status == 401
+    assert "WWW-Authenticate" not in answer.headers, "a sender has no token, and needs none"
     assert answer.headers["Content-Type"].startswith("application/problem+json")
     assert await world.store.queue.peek("sync-outbound") == []
 

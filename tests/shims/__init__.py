@@ -15,6 +15,20 @@ import pytest
 SOURCE = Path(__file__).with_name("fsync_gate.c")
 
 
+def built(source: Path, scratch: Path) -> Path:
+    """The library made from `source`, in `scratch`. Skips the test where there is no C compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip(f"no C compiler: the shim {source.name} cannot be built")
+    scratch.mkdir(parents=True, exist_ok=True)
+    library = scratch / f"{source.stem}.so"
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, source, "-ldl", "-lpthread"],
+        check=True,
+    )
+    return library
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step of one sync. `at` is on the clock of `time.monotonic_ns()`."""
@@ -35,15 +49,7 @@ class FsyncGate:
 
         Skips the test where there is no C compiler.
         """
-        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-        if compiler is None:
-            pytest.skip("no C compiler: the shim that watches fsync cannot be built")
-        scratch.mkdir(parents=True, exist_ok=True)
-        library = scratch / "fsync_gate.so"
-        subprocess.run(
-            [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, SOURCE, "-ldl", "-lpthread"],
-            check=True,
-        )
+        library = built(SOURCE, scratch)
         self._log = scratch / "fsync.log"
         self._shut = scratch / "fsync.shut"
         self._full = scratch / "disk.full"

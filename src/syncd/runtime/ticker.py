@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two passes over all jobs.
 PASS_EVERY = 30.0
-#: Not the name of a job: those have no spaces.
-_ALL_JOBS = "all jobs"
 #: APScheduler's own timetable ends with what `datetime` can say; a schedule beyond this is armed by a later pass.
 _FARTHEST = 366 * 86400.0
 
@@ -70,15 +68,14 @@ class Ticker:
         scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
-        scheduler.add_job(self._pass, "interval", seconds=self._pass_every, id=_ALL_JOBS)
         scheduler.start()
         self._scheduler = scheduler
         self._open = True
         try:
-            for wakeup in self._wakeups.values():
-                self._arm(wakeup)
-            await self._pass()
-            await asyncio.Event().wait()
+            while True:
+                # Not a job of the scheduler: it goes by the wall clock, and would sleep for an hour when that is set back by one.
+                self._pass()
+                await self._clock.sleep(self._pass_every)
         finally:
             self.close()
             scheduler.shutdown(wait=False)
@@ -131,7 +128,8 @@ class Ticker:
         scheduler.add_job(
             self._fired,
             "date",
-            run_date=datetime.fromtimestamp(at, UTC),
+            # In the scheduler's time: ours goes on where the wall clock was set back.
+            run_date=datetime.now(UTC) + timedelta(seconds=at - now),
             args=(wakeup.name, at),
             id=wakeup.name,
             replace_existing=True,
@@ -145,7 +143,7 @@ class Ticker:
             self._arm(wakeup)
             self._wake(name)
 
-    async def _pass(self) -> None:
+    def _pass(self) -> None:
         for wakeup in tuple(self._wakeups.values()):
             self._arm(wakeup)
             self._wake(wakeup.name)

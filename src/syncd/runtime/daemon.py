@@ -82,7 +82,11 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop_signal, number)
         try:
-            await self._start()
+            try:
+                await self._start()
+            except BaseException:
+                await self._end_work(self._clock.monotonic())  # what was begun already must not outlive the store
+                raise
             given_up = asyncio.ensure_future(self._supervisor.failed.wait())
             stopped = asyncio.ensure_future(self._stop.wait())
             await asyncio.wait((given_up, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -141,6 +145,12 @@ class Daemon:
         deadline = self._clock.monotonic() + self._drain_timeout
         await self._supervisor.stop("reload")
         await self._listener.drain(min(REQUESTS_DRAIN, self._drain_timeout))
+        cut = await self._end_work(deadline)
+        await self._listener.stop(0.0)
+        self._observe("stopped", cut=cut)
+
+    async def _end_work(self, deadline: float) -> int:
+        """Take up no more work, and end what runs by `deadline` (monotonic). How many units were cut short."""
         self._ticker.close()
         for worker in self._workers:
             worker.stop_leasing()
@@ -149,8 +159,7 @@ class Daemon:
             *[name for name in self._supervisor.services if name.startswith(("worker", "patrol", "ticker"))]
         )
         await self._supervisor.stop()
-        await self._listener.stop(0.0)
-        self._observe("stopped", cut=sum(cut))
+        return sum(cut)
 
     async def _ticks_end(self, deadline: float) -> int:
         """Ticks that do not end in time are cancelled with the ticker; their leases run out and they are taken over."""

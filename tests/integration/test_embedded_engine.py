@@ -221,3 +221,14 @@ def test_every_result_code_has_its_meaning(code: int, kind: type[Exception], wor
     answer = mapped(error, Path("/data/syncd.db"))
     assert type(answer) is kind
     assert words in str(answer)
+
+
+async def test_after_an_orderly_close_everything_is_in_the_one_file(tmp_path: Path) -> None:
+    engine = await Engine.open(tmp_path / "syncd.db", prepare)
+    await engine.write(insert, 1)
+    await engine.close()
+    assert [file.name for file in tmp_path.iterdir()] == ["syncd.db"]
+    (tmp_path / "copy.db").write_bytes((tmp_path / "syncd.db").read_bytes())
+    copy = await Engine.open(tmp_path / "copy.db", prepare)
+    assert await copy.read(numbers) == [1]
+    await copy.close()

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from syncd.domain.errors import SyncdError
 from syncd.telemetry.events import (
     EVENTS,
     FAILED,
@@ -168,7 +169,8 @@ class Telemetry:
             function = event.function or OPERATIONS.get(str(facts.get("queue") or facts.get("job")), (None, None))[1]
             if function is not None:
                 fields.setdefault("function", function)
-            if isinstance(error, BaseException) and level == "error":
+            # Our own errors say in their text what a person needs; a traceback beside it looks like a bug of ours.
+            if isinstance(error, BaseException) and level == "error" and not isinstance(error, SyncdError):
                 fields["exc_info"] = (type(error), error, error.__traceback__)
             write[level](name, **{key: value for key, value in fields.items() if value is not None})
 

@@ -93,6 +93,7 @@ async def test_a_hundred_reloads_half_of_them_bad_fail_no_request(tmp_path: Path
         load = Load(daemon, await daemon.register_github(), random.Random(1))
         asking = Asking(daemon)
         async with load.sending(4), asking.going_on():
+            limit = 0
             for number in range(HUPS // 2):
                 limit = 64 * 1024 + number
                 await hup(daemon, config, good(limit))

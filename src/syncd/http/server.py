@@ -65,6 +65,7 @@ class Server:
         self._accepting: list[asyncio.Server] = []
         self._full = False
         self._turning: asyncio.Task[None] | None = None
+        self._warming: asyncio.Future[None] | None = None
         self.port = port
         """Once started, the port that is bound: tells what 0 became."""
 

@@ -189,7 +189,7 @@ class Engine:
         try:
             results = handler(connection, [member[1] for member in members])
             answers = [(member[3], result) for member, result in zip(members, results, strict=True)]
-        except Exception as error:
+        except Exception as error:  # it may fail in any way: its neighbours must not pay for it
             if not connection.in_transaction:
                 raise  # SQLite itself gave the transaction up (full disk): nobody was served
             connection.execute("ROLLBACK TO handler")

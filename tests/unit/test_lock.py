@@ -11,6 +11,8 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,12 +65,52 @@ def closed_path() -> Iterator[Path]:
         path.chmod(0o755)
 
 
+def test_a_command_that_is_about_to_end_is_waited_for(tmp_path: Path) -> None:
+    code = HOLD.replace("lambda: 1_700_000_000.0", "lambda: 1_700_000_000.0, brief=True")
+    arguments = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None
+        assert command.stdout.readline() == "held\n"
+        with pytest.raises(InUse):  # without patience, or when it is over, it counts like any other
+            directory(tmp_path).acquire()
+        with pytest.raises(InUse):
+            DataDirectory(tmp_path, boot="b", now=lambda: NOW, patience=0.01).acquire()
+        refused = threading.Event()
+
+        def let_go() -> None:
+            refused.wait()
+            assert command.stdin is not None
+            command.stdin.close()
+
+        class Waiting(DataDirectory):
+            def _lock(self) -> int:
+                try:
+                    return super()._lock()
+                except InUse:
+                    refused.set()  # only now is it let go: it was waited for
+                    raise
+
+        thread = threading.Thread(target=let_go)
+        thread.start()
+        with Waiting(tmp_path, boot="b", now=lambda: NOW, patience=60.0):
+            assert refused.is_set()
+        thread.join()
+
+
+def test_a_daemon_is_never_waited_for(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    began = time.monotonic()
+    with pytest.raises(InUse, match=f"process {holder.pid}"):
+        DataDirectory(tmp_path / "data", boot="b", now=lambda: NOW, patience=60.0).acquire()
+    assert time.monotonic() - began < 30
+
+
 def test_the_directory_is_made_for_its_owner_alone_and_names_the_process(tmp_path: Path) -> None:
     path = tmp_path / "var" / "lib" / "syncd"
     with directory(path):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
         assert stat.S_IMODE((path / "syncd.lock").stat().st_mode) == 0o600
         assert (path / "syncd.pid").read_text() == f"{os.getpid()}\n"
+        assert stat.S_IMODE((path / "syncd.pid").stat().st_mode) == 0o600
         described = json.loads((path / "syncd.lock").read_text())
         assert described["pid"] == os.getpid()
         assert described["boot"] == "boot-1"

@@ -35,7 +35,7 @@ def _all(settings: Settings) -> list[Row]:
 def _directory(settings: Settings) -> list[Row]:
     path = settings.daemon.data_dir
     try:
-        with DataDirectory(path, boot="check", now=time.time):
+        with DataDirectory(path, boot="check", now=time.time, brief=True):
             return [("data directory", "ok", str(path), "")]
     except InUse as error:
         return [("data directory", "note", f"{path} is in use by {error.holder or 'another process'}", "")]

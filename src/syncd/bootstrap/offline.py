@@ -24,7 +24,7 @@ from syncd.telemetry.log import Logs
 async def serve(loaded: Loaded) -> AsyncIterator[tuple[str, str]]:
     """(address, token). Takes the data directory's lock; no worker and no job runs. Raises InUse where a daemon has it."""
     boot = ulid(time.time())
-    directory = DataDirectory(loaded.settings.daemon.data_dir, boot=boot, now=time.time)
+    directory = DataDirectory(loaded.settings.daemon.data_dir, boot=boot, now=time.time, brief=True)
     await asyncio.to_thread(directory.acquire)
     logs = Logs()
     logs.configure(level="error")

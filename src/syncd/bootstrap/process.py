@@ -48,6 +48,8 @@ from syncd.telemetry.observe import Telemetry
 
 #: Where the embedded default keeps the admin token that it made for itself.
 TOKEN_FILE = "admin-token"  # noqa: S105 - a file name
+#: A command that found no daemon may hold the store for a moment while one starts: it must not make the start fail. Seconds.
+COMMAND_PATIENCE = 3.0
 #: Seconds that a thread may hold the interpreter lock while another wants it. The default of 5 ms is longer than a whole commit;
 #: the store's writer and the loop hand it to each other thousands of times a second.
 SWITCH_INTERVAL = 0.0005
@@ -68,7 +70,7 @@ def run_daemon(
     boot = ulid(time.time())
     try:
         with (
-            DataDirectory(settings.daemon.data_dir, boot=boot, now=time.time) as directory,
+            DataDirectory(settings.daemon.data_dir, boot=boot, now=time.time, patience=COMMAND_PATIENCE) as directory,
             asyncio.Runner(loop_factory=_loop_factory()) as runner,
         ):
             return runner.run(_main(loaded, logs, directory, boot, extra_handlers or {}, extra_jobs))

@@ -148,7 +148,7 @@ def _open_or_holder(runner: asyncio.Runner, own: _OwnServer, loaded: Loaded, *, 
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            with DataDirectory(directory, boot="command", now=time.time):
+            with DataDirectory(directory, boot="command", now=time.time, brief=True):
                 pass  # beside a running daemon the composition root, which is most of a start, is never imported
             if daemon_only:
                 raise SyncdError(f"no daemon runs on {directory}")

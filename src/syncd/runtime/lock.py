@@ -15,6 +15,8 @@ import os
 import pwd
 import shlex
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,6 +30,8 @@ LOCK_FILE = "syncd.lock"
 PID_FILE = "syncd.pid"
 #: What flock(2) answers on file systems without working locks; NFS without its lock service says ENOLCK.
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL})
+#: Seconds between two looks at a lock that is about to be given back.
+_LOOK = 0.05
 #: Bytes of the lock file that are read; our own text is far shorter.
 _MOST = 8192
 
@@ -44,6 +48,8 @@ class Holder:
     command: str
     address: str | None = None
     """Where its HTTP interface answers, once it does: the command line speaks to it there."""
+    brief: bool = False
+    """One call of the command line, which gives the directory back when it is answered."""
 
     def __str__(self) -> str:
         return f"process {self.pid} since {self.since}: {self.command}"
@@ -67,26 +73,37 @@ class DataDirectory:
     Blocking (a few system calls): call it before the event loop, or in a thread.
     """
 
-    def __init__(self, path: Path, *, boot: str, now: Callable[[], float]) -> None:
-        """`now`: Unix seconds, only shown to people."""
+    def __init__(
+        self, path: Path, *, boot: str, now: Callable[[], float], brief: bool = False, patience: float = 0.0
+    ) -> None:
+        """`now`: Unix seconds, only shown to people. `brief`: as in Holder. `patience`: seconds for which `acquire` waits for a
+        holder that is brief, or that has not said yet what it is; never for a daemon."""
         self.path = path
         self._boot = boot
         self._now = now
+        self._brief = brief
+        self._patience = patience
         self._descriptor: int | None = None
         self._holder: Holder | None = None
 
     def acquire(self) -> None:
         """Create the directory (0700) where it is missing, take the lock, write the process id.
 
-        Raises InUse where another process has it, and StoreUnusable, with what to do about it, where it cannot be used at all.
+        Raises InUse where another process has it (and, if that one is brief, keeps it beyond `patience`), and StoreUnusable, with what to do about it, where it cannot be used at all.
         Nothing in it is changed then.
         """
         _make(self.path)
-        descriptor = self._lock()
+        descriptor = self._lock_with_patience()
         try:
             self._descriptor = descriptor
             self._describe(
-                Holder(pid=os.getpid(), boot=self._boot, since=iso(self._now()), command=shlex.join(sys.orig_argv))
+                Holder(
+                    pid=os.getpid(),
+                    boot=self._boot,
+                    since=iso(self._now()),
+                    command=shlex.join(sys.orig_argv),
+                    brief=self._brief,
+                )
             )
             self._write_pid()
         except OSError as error:
@@ -124,6 +141,18 @@ class DataDirectory:
     def _pid_path(self) -> Path:
         return self.path / PID_FILE
 
+    def _lock_with_patience(self) -> int:
+        deadline, never = time.monotonic() + self._patience, threading.Event()
+        while True:
+            try:
+                return self._lock()
+            except InUse as error:
+                passing = error.holder is None or error.holder.brief
+                if not passing or time.monotonic() >= deadline:
+                    raise
+            # flock(2) tells nobody when a lock is given back, and waiting inside it knows no time limit.
+            never.wait(_LOOK)
+
     def _lock(self) -> int:
         lock = self.path / LOCK_FILE
         while True:
@@ -155,7 +184,9 @@ class DataDirectory:
 
     def _write_pid(self) -> None:
         new = self.path / f"{PID_FILE}.new"
-        new.write_text(f"{os.getpid()}\n")
+        new.unlink(missing_ok=True)  # a crash may have left one, with whatever rights
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+            file.write(f"{os.getpid()}\n")
         new.replace(self._pid_path)
 
 

@@ -156,9 +156,18 @@ async def test_a_missing_directory_is_a_clear_error(tmp_path: Path) -> None:
             pass
 
 
-async def test_the_file_is_for_its_owner_only(tmp_path: Path) -> None:
-    async with open_store(tmp_path, clock=FrozenClock(), durable=False):
-        assert (tmp_path / FILE_NAME).stat().st_mode & 0o777 == 0o600
+async def test_the_files_are_for_their_owner_only(tmp_path: Path) -> None:
+    async with open_store(tmp_path, clock=FrozenClock(), durable=False) as store:
+        await store.documents.write(ENTITIES, "p", [Create("e", {})])
+        assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
+            FILE_NAME: 0o600,
+            f"{FILE_NAME}-wal": 0o600,
+            f"{FILE_NAME}-shm": 0o600,
+        }
+        for path in tmp_path.iterdir():
+            path.chmod(0o644)  # as an earlier release left them
+        async with open_store(tmp_path, clock=FrozenClock(), durable=False):
+            assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
 
 
 async def test_a_full_disk_refuses_the_write_and_works_again_when_there_is_room(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -38,6 +39,7 @@ def connect(path: Path, prepare: Callable[[sqlite3.Connection], None], *, durabl
         )
         if existed:
             _refuse_foreign(connection, path)
+        _make_private(path)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
         connection.execute("PRAGMA wal_autocheckpoint=0")
@@ -56,8 +58,17 @@ def connect(path: Path, prepare: Callable[[sqlite3.Connection], None], *, durabl
         if connection is not None:
             connection.close()
         raise
-    path.chmod(0o600)
     return connection
+
+
+def _make_private(path: Path) -> None:
+    """For its owner alone, before anything is in it. SQLite gives the files beside it (log, shared memory) the rights of this one;
+    what a release before left there is put right."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    path.chmod(0o600)
+    for beside in (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        with contextlib.suppress(FileNotFoundError):
+            beside.chmod(0o600)
 
 
 def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:

@@ -14,7 +14,7 @@ PYTEST ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCKED := pyproject.toml constraints.lock
 
-.PHONY: help demo run test check format bench lock clean
+.PHONY: help demo run test chaos check format bench lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | while IFS= read -r line; do \
@@ -30,6 +30,10 @@ test: $(VENV)/.dev ## the whole suite, with the gate of 90 % of lines
 	@.ci/prerequisites cc redis-server
 	@mkdir -p build/coverage && rm -f build/coverage/data*
 	@COVERAGE_FILE="$(CURDIR)/build/coverage/data" $(BIN)/python -m pytest --cov --cov-report=term $(PYTEST)
+
+chaos: $(VENV)/.dev ## 200 random kill -9 under load, about ten minutes (CHAOS_KILLS=1000, CHAOS_SEED=the one that was printed)
+	@.ci/prerequisites cc
+	@CHAOS_KILLS=$${CHAOS_KILLS:-200} $(BIN)/python -m pytest -q -s tests/acceptance/test_kills.py $(PYTEST)
 
 check: $(VENV)/.dev ## format, lint, types and import contracts; no tests
 	@$(BIN)/ruff format --check --quiet src tests || { echo 'make format puts that right' >&2; exit 1; }

@@ -74,7 +74,8 @@ async def test_a_clock_that_is_set_back_repeats_no_run_and_stops_no_work(daemon:
     clock.set(0)
 
     async def well() -> bool:
-        return (await component(daemon, "clock") or {})["status"] == "ok"
+        shown = await component(daemon, "clock")
+        return shown is not None and bool(shown["status"] == "ok")
 
     await eventually(well, what="a clock that is right again")
 

@@ -149,43 +149,41 @@ async def test_an_outcome_that_nobody_can_tell_is_unknown_and_says_so(tmp_path: 
 
 async def test_a_redirect_to_another_host_is_not_followed_and_the_token_never_arrives_there(tmp_path: Path) -> None:
     async with serving(always(200, SUCCESS), host="localhost") as elsewhere:
-        for status in (302, 307, 308):
-            async with serving(always(status, "", Location=elsewhere.url)) as server:
-                async with triggering(server, tmp_path / str(status)) as daemon:
-                    done = await run_job(daemon)
-                assert (done["status"], len(server.posts)) == ("failed", 1), done
+        async with serving(always(200, SUCCESS)) as server, triggering(server, tmp_path) as daemon:
+            for number, status in enumerate((302, 307, 308), 1):
+                server.answer = always(status, "", Location=elsewhere.url)
+                done = await run_job(daemon)
+                assert (done["status"], len(server.posts)) == ("failed", number), done
                 assert f"redirected to localhost:{elsewhere.port}, not followed" in done["reason"]
                 assert done["evidence"]["mustAct"] == "tenant"
         assert elsewhere.seen == []
 
 
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        (always(401, {"error": f"Invalid token {TOKEN}"}), "SECRET_SYNC_TOKEN must be the same on both sides"),
-        (always(200, "<html>Welcome to nginx!</html>"), "this is not the sync endpoint"),
-        (always(200, {"success": False, "message": "no export"}), "success is false (no export)"),
-        (always(200, {"status": "error", "message": "no export"}), 'status is "error" (no export)'),
-        (always(404, "gone"), "answered 404"),
-    ],
-    ids=["401", "garbage", "says success false", "says status error", "404"],
-)
-async def test_an_answer_that_is_not_the_documented_success_is_failed_and_says_why(
-    tmp_path: Path, answer: object, words: str
-) -> None:
-    async with serving(answer) as server, triggering(server, tmp_path) as daemon:  # type: ignore[arg-type]  # parametrised
-        done = await run_job(daemon)
-        assert (done["status"], len(server.posts)) == ("failed", 1), done
-        assert words in done["reason"]
-        assert TOKEN not in str(done), "also where the server repeats it"
+NO_SUCCESS = {
+    "401": (always(401, {"error": f"Invalid token {TOKEN}"}), "SECRET_SYNC_TOKEN must be the same on both sides"),
+    "garbage": (always(200, "<html>Welcome to nginx!</html>"), "this is not the sync endpoint"),
+    "says success false": (always(200, {"success": False, "message": "no export"}), "success is false (no export)"),
+    "says status error": (always(200, {"status": "error", "message": "no export"}), 'status is "error" (no export)'),
+    "404": (always(404, "gone"), "answered 404"),
+}
 
-        async def told() -> bool:
-            return bool(logged(daemon, "job_ended"))
 
-        await eventually(told, what="the line in the log")
-        [line] = logged(daemon, "job_ended")
-        assert words in line["reason"], "an operator finds it in the log"
-        assert line["level"] in ("warning", "error")
+async def test_an_answer_that_is_not_the_documented_success_is_failed_and_says_why(tmp_path: Path) -> None:
+    async with serving(always(200, SUCCESS)) as server, triggering(server, tmp_path) as daemon:
+        for number, (name, (answer, words)) in enumerate(NO_SUCCESS.items(), 1):
+            server.answer = answer
+            done = await run_job(daemon)
+            assert (done["status"], len(server.posts)) == ("failed", number), (name, done)
+            assert words in done["reason"], name
+            assert TOKEN not in str(done), "also where the server repeats it"
+
+            async def told(lines: int = number) -> bool:
+                return len(logged(daemon, "job_ended")) == lines
+
+            await eventually(told, what="the line in the log")
+            line = logged(daemon, "job_ended")[-1]
+            assert words in line["reason"], "an operator finds it there"
+            assert line["level"] == "warning"
 
 
 async def test_a_server_that_says_when_to_come_back_is_called_again_then(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from syncd.domain.errors import BINS
+from syncd.domain.errors import BINS, Unavailable
 from syncd.telemetry.events import EVENTS, Event
 from syncd.telemetry.metrics import Metrics
 from syncd.telemetry.observe import UNKNOWN_EVENTS, Telemetry
@@ -176,6 +176,14 @@ def test_an_error_is_logged_with_its_traceback(telemetry: Telemetry, log: Record
     [(level, _, fields)] = log.lines
     assert level == "error"
     assert fields["exc_info"] == (ValueError, error, None)
+
+
+def test_an_error_of_ours_is_logged_with_its_text_alone(telemetry: Telemetry, log: Recorder) -> None:
+    telemetry.observe("job_pass_failed", job="maintenance", error=Unavailable("the disk is full: free space on it"))
+    [(level, _, fields)] = log.lines
+    assert level == "error"
+    assert str(fields["error"]) == "the disk is full: free space on it"
+    assert "exc_info" not in fields
 
 
 def test_hot_events_write_no_line(telemetry: Telemetry, log: Recorder) -> None:

@@ -108,6 +108,15 @@ def test_check_offline_gives_a_table_with_the_fix_beside_each_failure(tmp_path: 
     assert "unset REDIS_URL" in row["fix"]
 
 
+def test_check_tells_jobs_that_run_from_those_of_later_releases(syncd: Syncd) -> None:
+    rows = json.loads(syncd("check", "--offline", "--output", "json").stdout)
+    jobs = {row["status"]: row["detail"] for row in rows if row["name"] == "jobs"}
+    assert jobs == {
+        "ok": "finops-daily-sync (0 0 3 * * * UTC), maintenance (every 1m UTC)",
+        "note": "not in this release yet, and not run: aci-scaler, advisor-refresh, sync-scheduler, token-refresher",
+    }
+
+
 def test_check_says_that_the_data_directory_cannot_be_used(tmp_path: Path, syncd: Syncd) -> None:
     (tmp_path / "file").touch()
     environ = {"SYNCD_DAEMON__DATA_DIR": "file"}

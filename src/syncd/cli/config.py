@@ -13,9 +13,10 @@ import click
 from syncd.cli.options import configuration_options, load_configuration, output_option
 from syncd.cli.output import print_json, print_rows
 from syncd.domain.jsontypes import Json
-from syncd.settings import ConfigurationError, Loaded, Problem, catalogue, names
+from syncd.settings import ConfigurationError, Loaded, Problem, Settings, catalogue, names
 from syncd.settings.effective import effective
 from syncd.settings.sections.http import is_loopback
+from syncd.settings.sections.jobs import AVAILABLE
 from syncd.settings.tomltext import annotated
 
 Finding = dict[str, Json]
@@ -138,9 +139,17 @@ def offline_findings(loaded: Loaded) -> Iterator[Finding]:
     yield _data_directory(settings.daemon.data_dir)
     yield from _listener(loaded)
     yield _trigger(loaded)
-    jobs = [f"{name} ({job.schedule} {job.timezone})" for name, job in settings.jobs.items() if job.enabled]
-    yield _row("jobs", "ok", ", ".join(jobs) or "all switched off")
+    yield from _jobs(settings)
     yield from _remarks(loaded)
+
+
+def _jobs(settings: Settings) -> Iterator[Finding]:
+    here = {name: job for name, job in settings.jobs.items() if name in AVAILABLE}
+    running = [f"{name} ({job.schedule} {job.timezone})" for name, job in here.items() if job.enabled]
+    yield _row("jobs", "ok", ", ".join(running) or "all switched off")
+    later = sorted(settings.jobs.keys() - here.keys())
+    if later:
+        yield _row("jobs", "note", f"not in this release yet, and not run: {', '.join(later)}")
 
 
 def _data_directory(path: Path) -> Finding:

@@ -88,16 +88,30 @@ EVENTS: dict[str, Event] = {
         lines="canonical",
         function="WebhookReceiver",
     ),
-    "webhook_duplicate": Event(
-        counts=(Count("webhook_duplicates", "Webhook events that were known already."),),
-        measures=(Measure("webhook_latency_ms", "From a webhook's headers to its answer, milliseconds."),),
-        lines="canonical",
-        function="WebhookReceiver",
-    ),
     "webhook_rejected": Event(
         counts=(Count("webhook_rejected", "Webhook requests that were refused.", ("reason",)),),
         level="warning",
         function="WebhookReceiver",
+    ),
+    "duplicate_not_counted": Event(lines="debug", function="WebhookReceiver"),
+    "rejection_not_recorded": Event(level="warning", function="WebhookReceiver"),
+    "webhook_processed": Event(
+        counts=(Count("webhook_processed", "Webhook events that were applied, by what they changed.", ("effect",)),),
+        lines="debug",
+        function="SyncOutboundWorker",
+    ),
+    "entity_conflict": Event(
+        counts=(Count("entity_conflicts", "Merges in which both sides had changed a field.", ("entity_type",)),),
+    ),
+    # HTTP, both ways
+    "http_aborted": Event(
+        counts=(Count("http_aborted", "Requests whose client went away.", ("path",)),), lines="debug"
+    ),
+    "http_failed": Event(counts=(Count("http_failed", "Requests that ended in an unexpected error."),), level="error"),
+    "http_call": Event(
+        counts=(Count("http_calls", "Outgoing calls, by status; 0 where there was no answer.", ("status",)),),
+        measures=(Measure("http_call_duration_ms", "Outgoing calls, milliseconds."),),
+        lines="debug",
     ),
     # Units of work and ticks
     "unit_done": Event(lines="canonical", operations=True),
@@ -133,12 +147,17 @@ EVENTS: dict[str, Event] = {
     "job_pass_failed": Event(
         counts=(Count("job_pass_failed", "Looks at a job that failed.", ("job",)),), level="error"
     ),
+    "job_adopted": Event(),
     "job_asked": Event(),
     "job_paused": Event(),
     "job_resumed": Event(),
     "execution_not_recorded": Event(level="warning"),
     "duty_failed": Event(
         counts=(Count("duties_failed", "Parts of maintenance that failed.", ("duty",)),), level="warning"
+    ),
+    "duty_done": Event(
+        counts=(Count("duty_items", "What maintenance put right or cleared away.", ("duty",), amount="count"),),
+        lines="debug",
     ),
     "cost_trigger_unknown": Event(level="warning", function="finops-daily-sync"),
     "cost_trigger_again": Event(function="finops-daily-sync"),
@@ -189,7 +208,16 @@ EVENTS: dict[str, Event] = {
     "unit_abandoned": Event(
         counts=(Count("units_abandoned", "Units that swallowed their cancellation.", ("queue",)),), level="error"
     ),
-    "outcome_not_recorded": Event(level="error"),
-    "lease_refused": Event(level="warning"),
+    "outcome_not_recorded": Event(
+        counts=(
+            Count("outcomes_not_recorded", "Units that will run again: their outcome was not stored.", ("queue",)),
+        ),
+        level="error",
+    ),
+    "lease_refused": Event(
+        counts=(Count("leases_refused", "Leases that the queue did not give for now.", ("queue",)),), level="warning"
+    ),
+    "depth_unknown": Event(level="warning"),
+    "gauge_failed": Event(level="warning"),
     "notify_failed": Event(level="warning"),
 }

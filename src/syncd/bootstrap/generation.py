@@ -149,7 +149,6 @@ def _operate(loaded: Loaded, flows: Flows, jobs: Sequence[Job], around: Surround
         queues=QueuesFlow(
             queue=ports.queue,
             parked=flows.parked,
-            documents=documents,
             clock=clock,
             audit=audit,
             names=tuple(loaded.settings.queues),

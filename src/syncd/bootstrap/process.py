@@ -267,9 +267,16 @@ async def build_daemon(
         )
         control.take(build_generation(1, await _with_overlay(loaded, ports, board), control.around))
         names = tuple(settings.queues)
-        gauges = QueueGauges(queue=ports.queue, names=names, clock=clock, observe=observe)
+        gauges = QueueGauges(
+            queue=ports.queue,
+            names=names,
+            dead=lambda: control.current.flows.parked.counts(names),
+            clock=clock,
+            observe=observe,
+        )
         telemetry.gauge("queue_depth", "Messages ready or scheduled.", "queue", read=gauges.waiting)
         telemetry.gauge("queue_oldest_age_seconds", "Age of the oldest ready message.", "queue", read=gauges.oldest)
+        telemetry.gauge("queue_dead_letters", "Messages that are parked.", "queue", read=gauges.dead)
         telemetry.gauge("config_generation", "Generation in force.", read=lambda: [((), float(board.generation))])
         executor = Executor(
             queue=ports.queue,

@@ -16,13 +16,13 @@ from syncd.domain.collections import PARKED
 from syncd.domain.errors import Conflict, Invalid, NotFound, Overloaded, SyncdError, TooLarge
 from syncd.domain.ids import digest, located, partition_of
 from syncd.domain.messages import MESSAGE_LIFETIME, Envelope
-from syncd.domain.times import DAY, iso, month
+from syncd.domain.times import DAY, iso, month, parse
 from syncd.flows.audit_rows import body_of, raw_of
 from syncd.ports.documents import PAGE_LIMIT, Condition, Create, Document, Page, Query, Replace
 from syncd.ports.queue import Message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from syncd.domain.errors import Bin
     from syncd.domain.jsontypes import JsonObject
@@ -129,6 +129,30 @@ class Parked:
         query = Query(across=True, where=wanted.conditions(), order="parkedAt", limit=limit, cursor=cursor)
         page = await self._documents.query(PARKED, query)
         return Page([one for one in page.items if wanted.takes(one.data)], page.cursor)
+
+    async def counts(self, queues: Iterable[str]) -> dict[str, int]:
+        """How many wait beside each queue; of those of one month 10,000 means that many or more."""
+        waiting = Filter().conditions()
+        months = await self._months(waiting)
+        found: dict[str, int] = {}
+        for queue in queues:
+            found[queue] = 0
+            for one in months:
+                found[queue] += await self._documents.count(PARKED, f"{queue}:{one}", waiting)
+        return found
+
+    async def _months(self, waiting: Sequence[Condition]) -> Sequence[str]:
+        """The months in which a message that is still parked can have been received: from just before the oldest was parked."""
+        page = await self._documents.query(PARKED, Query(across=True, where=waiting, order="parkedAt", limit=1))
+        if not page.items:
+            return ()
+        now = self._clock.now()
+        at = parse(page.items[0].data["parkedAt"]) - 31 * DAY
+        months = {month(now)}
+        while at < now:
+            months.add(month(at))
+            at += 20 * DAY
+        return sorted(months)
 
     async def replay(self, identifier: str) -> Document:
         """Send it again as its next hop, with attempt, deliveries and life time begun anew. Done twice, it is sent once.

@@ -288,9 +288,7 @@ async def opened(
                 ),
                 tasks=TasksFlow(documents=documents, clock=clock, audit=audit, control=control, providers=PROVIDERS),
                 entities=EntitiesFlow(entities=entities, audit=audit),
-                queues=QueuesFlow(
-                    queue=queue, parked=parked, documents=documents, clock=clock, audit=audit, names=QUEUES
-                ),
+                queues=QueuesFlow(queue=queue, parked=parked, clock=clock, audit=audit, names=QUEUES),
                 jobs=JobsFlow(jobs={job.name: job}, requests=ticks.requests, control=control, audit=audit),
                 executions=ExecutionsFlow(documents=documents),
                 settings=SettingsFlow(

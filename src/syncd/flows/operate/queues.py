@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from syncd.domain.collections import PARKED
 from syncd.domain.errors import NotFound, SyncdError
-from syncd.domain.times import DAY, iso, month, parse
+from syncd.domain.times import iso
 from syncd.flows.operate.paging import FIRST_PAGE, Listing, Paging
 from syncd.flows.operate.parkedview import SHOWN_BODY, as_words, audited, listed, whole
-from syncd.ports.documents import Condition, Query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
@@ -20,12 +18,11 @@ if TYPE_CHECKING:
     from syncd.flows.operate.audit import AuditTrail
     from syncd.flows.parked import Filter, Parked
     from syncd.ports.clock import Clock
-    from syncd.ports.documents import Document, Documents
+    from syncd.ports.documents import Document
     from syncd.ports.queue import Peeked, Queue
 
 #: A bulk replay answers after so long at most, and says whether more is left; asked again it goes on. Seconds.
 REPLAY_BUDGET = 20.0
-_WAITING = Condition("status", "in", ["parked", "replaying"])
 
 
 class QueuesFlow:
@@ -36,14 +33,12 @@ class QueuesFlow:
         *,
         queue: Queue,
         parked: Parked,
-        documents: Documents,
         clock: Clock,
         audit: AuditTrail,
         names: Collection[str],
     ) -> None:
         self._queue = queue
         self._parked = parked
-        self._documents = documents
         self._clock = clock
         self._audit = audit
         self._names = names
@@ -53,14 +48,11 @@ class QueuesFlow:
     async def list(self, principal: Principal) -> Sequence[JsonObject]:
         """Every queue with its depth. A figure that the backend cannot say is null."""
         principal.must_be_everywhere("queues")
-        months = await self._months()
-        return [await self._row(name, months) for name in self._names]
+        dead = await self._parked.counts(self._names)
+        return [await self._row(name, dead[name]) for name in self._names]
 
-    async def _row(self, name: str, months: Sequence[str]) -> JsonObject:
+    async def _row(self, name: str, dead: int) -> JsonObject:
         depth = await self._queue.depth(name)
-        dead = 0
-        for one in months:
-            dead += await self._documents.count(PARKED, f"{name}:{one}", [_WAITING])
         return {
             "name": name,
             "ready": depth.ready,
@@ -69,19 +61,6 @@ class QueuesFlow:
             "dead": dead,
             "oldestAgeSeconds": None if depth.oldest_age is None else round(depth.oldest_age, 3),
         }
-
-    async def _months(self) -> Sequence[str]:
-        """The months in which a message that is still parked can have been received: from just before the oldest was parked."""
-        page = await self._documents.query(PARKED, Query(across=True, where=[_WAITING], order="parkedAt", limit=1))
-        if not page.items:
-            return ()
-        now = self._clock.now()
-        at = parse(page.items[0].data["parkedAt"]) - 31 * DAY
-        months = [month(now)]
-        while at < now:
-            months.append(month(at))
-            at += 20 * DAY
-        return sorted(set(months))
 
     async def peek(self, principal: Principal, name: str, *, paging: Paging = FIRST_PAGE) -> Listing:
         """What waits, oldest first, without touching it. Messages of other tenants are left out."""

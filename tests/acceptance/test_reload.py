@@ -184,3 +184,27 @@ async def test_many_signals_at_once_end_with_the_last_file(tmp_path: Path) -> No
 
         await eventually(in_force)
         assert await largest(daemon, registration, 4096 + 50) == 413
+
+
+async def test_a_reload_that_is_asked_for_during_the_start_is_done_after_it(tmp_path: Path) -> None:
+    config = tmp_path / "syncd.toml"
+    config.write_text(good(2048))
+    daemon = Daemon(tmp_path / "data", args=["--config", str(config)], environment=ROOM)
+    try:
+        await daemon.launch()
+
+        async def begun() -> bool:
+            return (daemon.data_dir / "syncd.lock").exists()
+
+        await eventually(begun, what="the lock")
+        config.write_text(good(4096))
+        daemon.hup()
+        await daemon.ready()
+
+        async def reloaded() -> bool:
+            return await reloads(daemon) == (1, 0)
+
+        await eventually(reloaded, what="the reload")
+        assert await largest(daemon, await daemon.register_github(), 4096) == 200
+    finally:
+        await daemon.close()

@@ -2,6 +2,7 @@
 
 ports.py       opens the adapters that the settings chose
 flows.py       the use-cases over those ports
+secrets.py     what the log must never write
 generation.py  one immutable graph of settings, flows, handlers, jobs and HTTP services; a reload builds the next
 process.py     the daemon around it: services, signals, exit code
 offline.py     the same store without a daemon, for the command line
@@ -9,6 +10,7 @@ offline.py     the same store without a daemon, for the command line
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 def run(loaded: Loaded) -> int:
     """The daemon until it is told to stop; its exit code."""
+    # A reload that is asked for while the daemon starts waits until it can be answered; by default the signal would end it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     from syncd.bootstrap.process import run_daemon
 
     return run_daemon(loaded)

@@ -166,7 +166,13 @@ class Accept:
                     body = b""
                 message = Message(envelope, body, None, dedupe_id, dedupe_window)
                 [sent] = await self._queue.send(QUEUE, (message,))
+        except SyncdError as error:
+            self._observe(
+                "webhook_not_stored", registration=envelope.registration_id, reason=error.label, error=str(error)
+            )
+            raise
         except TimeoutError:
+            self._observe("webhook_not_stored", registration=envelope.registration_id, reason="timeout")
             # It may be stored all the same; sent again, it is then a duplicate.
             raise Unavailable(f"the queue took longer than {self._deadlines.seconds:g} s", retry_after=5.0) from None
         return sent.duplicate

@@ -113,6 +113,12 @@ EVENTS: dict[str, Event] = {
         measures=(Measure("http_call_duration_ms", "Outgoing calls, milliseconds."),),
         lines="debug",
     ),
+    "webhook_not_stored": Event(
+        counts=(Count("webhook_not_stored", "Authentic webhook events that were answered 503.", ("reason",)),),
+        lines="canonical",
+        level="warning",
+        function="WebhookReceiver",
+    ),
     # Units of work and ticks
     "unit_done": Event(lines="canonical", operations=True),
     "message_parked": Event(

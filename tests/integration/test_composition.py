@@ -21,9 +21,9 @@ pytestmark = pytest.mark.may_block
 
 
 @asynccontextmanager
-async def built(directory: Path, **environ: str) -> AsyncIterator[Built]:
-    loaded = load(None, [], {"SYNCD_DAEMON__DATA_DIR": str(directory), **environ})
-    async with build_daemon(loaded, logs=Logs(), boot="test") as found:
+async def built(directory: Path, *, logs: Logs | None = None) -> AsyncIterator[Built]:
+    loaded = load(None, [], {"SYNCD_DAEMON__DATA_DIR": str(directory)})
+    async with build_daemon(loaded, logs=logs or Logs(), boot="test") as found:
         yield found
 
 

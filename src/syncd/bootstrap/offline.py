@@ -29,6 +29,7 @@ async def serve(loaded: Loaded) -> AsyncIterator[tuple[str, str]]:
     logs = Logs()
     logs.configure(level="error")
     token = secrets.token_urlsafe(32)
+    logs.known_secrets.add(token)
     try:
         async with build_daemon(loaded, logs=logs, boot=boot) as built:
             board = built.control.board

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from syncd import __version__
@@ -18,6 +18,7 @@ from syncd.adapters.embedded.clock import SystemClock
 from syncd.bootstrap.generation import Generation, Surroundings, build_generation
 from syncd.bootstrap.jobs import wakeups
 from syncd.bootstrap.ports import Ports, open_ports
+from syncd.bootstrap.secrets import LearningVault, secrets_in
 from syncd.domain.errors import Invalid, SyncdError
 from syncd.domain.ids import ulid
 from syncd.domain.jsontypes import JsonObject
@@ -66,6 +67,7 @@ def run_daemon(
     logs = Logs()
     logs.configure(level=settings.telemetry.log_level, json=_json_lines(settings))
     logs.catch_uncaught()
+    logs.known_secrets.add(*secrets_in(settings))
     sys.setswitchinterval(SWITCH_INTERVAL)
     boot = ulid(time.time())
     try:
@@ -167,6 +169,7 @@ class Control:
         self.board.generation = generation.number
         self.board.last_reload_error = None
         given = generation.settings.telemetry
+        self.logs.known_secrets.add(*secrets_in(generation.settings))
         self.logs.set_level(given.log_level)
         self.telemetry.sample, self.telemetry.slow = given.sample, given.slow
         self.ticker.assign(wakeups(generation.jobs, self.around.ticks))
@@ -247,7 +250,8 @@ async def build_daemon(
     telemetry = Telemetry(logger=get_logger(), sample=settings.telemetry.sample, slow=settings.telemetry.slow)
     observe = telemetry.observe
     clock = SystemClock(observe=observe)
-    async with open_ports(settings, clock=clock, observe=observe, boot=boot) as ports:
+    async with open_ports(settings, clock=clock, observe=observe, boot=boot) as opened:
+        ports = replace(opened, vault=LearningVault(opened.vault, learn=logs.known_secrets.add))
         supervisor = Supervisor(clock=clock, observe=observe)
         loop_watch = LoopWatch(clock=clock, observe=observe)
         board = HealthBoard(version=__version__, roles=settings.daemon.roles, supervisor=supervisor, loop=loop_watch)
@@ -255,13 +259,15 @@ async def build_daemon(
         board.add(lambda: _clock(clock))
         ticker = Ticker(clock=clock, observe=observe)
         control = Control(board=board, ports=ports, telemetry=telemetry, logs=logs, ticker=ticker)
+        own = await asyncio.to_thread(own_token, settings)
+        logs.known_secrets.add(own)
         control.around = Surroundings(
             ports=ports,
             control=control,
             events=LiveEvents(clock=clock),
             metrics=telemetry.render,
             ticks=Ticks(documents=ports.documents, clock=clock, observe=observe, owner=ports.owner, alone=True),
-            own_token=await asyncio.to_thread(own_token, settings),
+            own_token=own,
             extra_handlers=extra_handlers or {},
             extra_jobs=tuple(extra_jobs),
         )

@@ -40,29 +40,48 @@ _SHAPES = (
 class KnownSecrets:
     """Values that must never be written, in the forms in which they turn up: as they are, in a URL, in JSON, in a repr.
 
-    Thread-safe: replaced as a whole.
+    A deployment has one for each webhook and connection, so neither adding one nor looking for them may take longer the more
+    there are. What begins like one of them (its first SHORTEST characters) is cut to the lengths that such ones have, and looked
+    up. Thread-safe: a form is in the set before its length is told, and lengths are replaced as a whole.
     """
 
     def __init__(self) -> None:
-        self._values: frozenset[str] = frozenset()
-        self._pattern: re.Pattern[str] | None = None
+        self._forms: set[str] = set()
+        self._lengths: dict[str, tuple[int, ...]] = {}
 
     def add(self, *values: Secret | str | None) -> None:
-        forms = set(self._values)
         for value in values:
             text = value.reveal() if isinstance(value, Secret) else value
             if text and len(text) >= SHORTEST:
                 for form in (text, *(line for line in text.splitlines() if len(line) >= SHORTEST)):
-                    forms |= {form, quote(form), quote(form, safe=""), quote_plus(form)}
-                    forms |= {json.dumps(form)[1:-1], json.dumps(form, ensure_ascii=False)[1:-1], repr(form)[1:-1]}
-        if forms != self._values:
-            self._values = frozenset(forms)
-            # Longest first: a secret that begins with another must go whole.
-            self._pattern = re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)))
+                    self._add_forms(form)
+
+    def _add_forms(self, form: str) -> None:
+        forms = {form, quote(form), quote(form, safe=""), quote_plus(form)}
+        forms |= {json.dumps(form)[1:-1], json.dumps(form, ensure_ascii=False)[1:-1], repr(form)[1:-1]}
+        for one in forms:
+            self._forms.add(one)
+            lengths = self._lengths.get(one[:SHORTEST], ())
+            if len(one) not in lengths:
+                # Longest first: a secret that begins with another must go whole.
+                self._lengths[one[:SHORTEST]] = tuple(sorted((*lengths, len(one)), reverse=True))
 
     def cleaned(self, text: str) -> str:
-        pattern = self._pattern
-        return pattern.sub(MASK, text) if pattern is not None else text
+        known, forms = self._lengths, self._forms
+        if not known:
+            return text
+        kept: list[str] = []
+        begin = at = 0
+        last = len(text) - SHORTEST
+        while at <= last:
+            lengths = known.get(text[at : at + SHORTEST])
+            found = lengths and next((length for length in lengths if text[at : at + length] in forms), 0)
+            if not found:
+                at += 1
+                continue
+            kept += (text[begin:at], MASK)
+            begin = at = at + found
+        return "".join((*kept, text[begin:])) if kept else text
 
 
 class Redaction:

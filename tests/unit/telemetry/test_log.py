@@ -314,6 +314,12 @@ def test_each_line_of_a_secret_of_many_lines_is_masked() -> None:
     assert known.cleaned("x MIIEvQIBADANBgkqh y") == "x *** y"
 
 
+def test_many_secrets_that_begin_alike_are_all_found() -> None:
+    known = KnownSecrets()
+    known.add(*(f"secret number {number:06}" for number in range(20_000)), "secret numb", "another one")
+    assert known.cleaned("x secret number 019999 y secret number z another one") == "x *** y ***er z ***"
+
+
 plain = st.text(st.characters(exclude_characters="*"), max_size=20)
 
 

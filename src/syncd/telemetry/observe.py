@@ -24,6 +24,8 @@ from syncd.telemetry.metrics import OTHER, Counter, Histogram, Metrics, Readings
 
 #: Names of unknown events that get a counter each; later ones are counted together.
 UNKNOWN_EVENTS = 200
+#: Combinations of queue or job and outcome whose counters are kept at hand.
+MOST_ENDS = 500
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 #: A tuple made once: `int | float` would be made anew for each event.
 _NUMBERS = (int, float)
@@ -65,6 +67,7 @@ class Telemetry:
             "telemetry_failures", "Events that could not be counted or logged."
         ).labelled()
         self._unknown = 0
+        self._ends: dict[tuple[str, str], tuple[Counter | None, Histogram]] = {}
         self._steps: dict[str, Step] = {name: self._step(name, event) for name, event in events.items()}
         self._exposition = Exposition(self.metrics, observe=self.observe)
 
@@ -129,22 +132,32 @@ class Telemetry:
 
     def _operation(self, facts: Facts) -> None:
         """`<operation>_success`, `_failed`, `_duration_ms` by queue or job, and `retries` by class of error."""
-        name = str(facts.get("queue") or facts.get("job") or OTHER)
-        operation = OPERATIONS.get(name, (OTHER, name))[0]
-        outcome = str(outcome_in(facts))
-        if outcome in SUCCEEDED:
-            self.metrics.counter(f"{operation}_success", f"Units of {operation} that succeeded.").labelled().value += 1
-        elif outcome in FAILED:
-            self.metrics.counter(f"{operation}_failed", f"Units of {operation} that failed.").labelled().value += 1
+        name, outcome = str(facts.get("queue") or facts.get("job") or OTHER), str(outcome_in(facts))
+        ended, took = self._ends.get((name, outcome)) or self._learn_end(name, outcome)
+        if ended is not None:
+            ended.value += 1
         if outcome == "retry":
             retries = self.metrics.counter(
                 "retries", "Units that will be tried again, by class of error.", "operation", "class"
             )
-            retries.labelled(operation, _label(facts, "label")).value += 1
+            retries.labelled(OPERATIONS.get(name, (OTHER, name))[0], _label(facts, "label")).value += 1
         duration = facts.get("duration")
         if isinstance(duration, _NUMBERS):
-            about = f"How long units of {operation} took, milliseconds."
-            self.metrics.histogram(f"{operation}_duration_ms", about).labelled().add(duration * 1000)
+            took.add(duration * 1000)
+
+    def _learn_end(self, name: str, outcome: str) -> tuple[Counter | None, Histogram]:
+        """What an end of this kind moves; looked up once, because every unit of work passes here."""
+        operation = OPERATIONS.get(name, (OTHER, name))[0]
+        ended: Counter | None = None
+        if outcome in SUCCEEDED:
+            ended = self.metrics.counter(f"{operation}_success", f"Units of {operation} that succeeded.").labelled()
+        elif outcome in FAILED:
+            ended = self.metrics.counter(f"{operation}_failed", f"Units of {operation} that failed.").labelled()
+        about = f"How long units of {operation} took, milliseconds."
+        took = self.metrics.histogram(f"{operation}_duration_ms", about).labelled()
+        if len(self._ends) < MOST_ENDS:
+            self._ends[name, outcome] = (ended, took)
+        return ended, took
 
     def _lines(self, name: str, event: Event) -> Step:
         write: dict[Level, Callable[..., object]] = {

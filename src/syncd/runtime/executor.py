@@ -43,29 +43,39 @@ class Executor:
         self._observe = observe
         self._completions = Completions(self._complete)
 
-    async def execute(self, work: Work, workload: Workload, handled: Callable[[], None]) -> None:
-        """Handle and record. `handled` is called once the handler is over: recording needs no receiver.
+    @property
+    def recording(self) -> int:
+        """Units that are done and whose completion is on its way to the store."""
+        return self._completions.count
 
-        May be cancelled until then (`work.recording` is false): the message goes back unworked, and that is recorded. Once it is
-        true the caller must let it end.
+    def when_recorded(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called each time that completions have reached the store."""
+        self._completions.listeners.append(tell)
+
+    async def flush(self) -> None:
+        """Wait until nothing is on its way."""
+        await self._completions.flush()
+
+    async def execute(self, work: Work, workload: Workload) -> None:
+        """Handle and record. A unit that is done is completed with others of its moment, and not waited for: see `flush`.
+
+        May be cancelled while `work.recording` is false: the message goes back unworked, and that is recorded. Once it is true the
+        caller must let it end. Raises what the store raises where the outcome could not be recorded.
         """
         delivery = work.delivery
         started = self._clock.monotonic()
         handler = workload.handlers.get(delivery.envelope.kind)
-        cancelled: asyncio.CancelledError | None = None
-        outcome: Outcome | None = None
         try:
             outcome = self._judge(delivery, handler) or await self._handle(work, handler)
-        except asyncio.CancelledError as error:
-            cancelled = error
-        finally:
+        except asyncio.CancelledError:
             work.recording = True
-            handled()
-        if outcome is None:
             await self._settle(Release(delivery))
-            assert cancelled is not None
-            raise cancelled
-        await self._record(delivery, outcome)
+            raise
+        work.recording = True
+        if isinstance(outcome, Done):
+            self._completions.add(delivery)
+        else:
+            await self._record(delivery, outcome)
         self._observe(
             "unit_done",
             kind=delivery.envelope.kind,
@@ -115,10 +125,8 @@ class Executor:
                 policy=handler.retries,
             )
 
-    async def _record(self, delivery: Delivery, outcome: Outcome) -> None:
+    async def _record(self, delivery: Delivery, outcome: Continue | Retry | Snooze | Park) -> None:
         match outcome:
-            case Done():
-                await self._completions.add(delivery)
             case Continue(body=following):
                 await self._settle(self._next(delivery, following, self._clock.now(), renew=True))
             case Retry(after=after):
@@ -127,7 +135,7 @@ class Executor:
                 await self._settle(self._next(delivery, None, until))
             case Park(bin=where, reason=reason):
                 await self._persist(lambda: self._park(delivery, where, reason))
-                await self._completions.add(delivery)
+                await self._settle(Complete(delivery))
 
     def _next(
         self, delivery: Delivery, body: bytes | None, due: float, *, failed: bool = False, renew: bool = False
@@ -151,7 +159,12 @@ class Executor:
                 self._observe("lease_lost", queue=delivery.queue, originId=delivery.envelope.origin_id)
 
     async def _complete(self, deliveries: Sequence[Delivery]) -> None:
-        await self._settle(*[Complete(delivery) for delivery in deliveries])
+        try:
+            await self._settle(*[Complete(delivery) for delivery in deliveries])
+        except Exception as error:  # noqa: BLE001 - nobody waits for it: it is told, and the messages come again
+            for delivery in deliveries:
+                self._observe("outcome_not_recorded", queue=delivery.queue, error=error)
+                self._queue.abandon(delivery)
 
     async def _persist(self, write: Callable[[], Awaitable[object]]) -> None:
         """Try until the store takes it. Giving up is safe: the lease runs out and the message comes again."""
@@ -168,20 +181,33 @@ class Executor:
 
 
 class Completions:
-    """Units that end in the same turn of the loop are completed by one call; each waits for the outcome of that call."""
+    """Units that end in the same turn of the loop are completed by one call."""
 
     def __init__(self, complete: Callable[[Sequence[Delivery]], Awaitable[None]]) -> None:
         self._complete = complete
         self._gathering: list[Delivery] = []
-        self._flight: asyncio.Task[None] | None = None
+        self._flights: set[asyncio.Task[None]] = set()
+        self.count = 0
+        self.listeners: list[Callable[[], None]] = []
 
-    async def add(self, delivery: Delivery) -> None:
+    def add(self, delivery: Delivery) -> None:
+        if not self._gathering:
+            flight = asyncio.create_task(self._fly())
+            self._flights.add(flight)
+            flight.add_done_callback(self._flights.discard)
         self._gathering.append(delivery)
-        if self._flight is None:
-            self._flight = asyncio.create_task(self._fly())
-        await self._flight  # of all of them; nobody cancels a unit that records
+        self.count += 1
+
+    async def flush(self) -> None:
+        while self._flights:
+            await asyncio.wait(self._flights)
 
     async def _fly(self) -> None:
         # Created in this turn, it first runs in the next: whoever ends until then is on board.
-        gathered, self._gathering, self._flight = self._gathering, [], None
-        await self._complete(gathered)
+        gathered, self._gathering = self._gathering, []
+        try:
+            await self._complete(gathered)
+        finally:
+            self.count -= len(gathered)
+            for tell in self.listeners:
+                tell()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 from syncd.domain.errors import Overloaded, Unavailable
 from syncd.ports.clock import Clock
@@ -24,6 +25,16 @@ CANCEL_GRACE = 5.0
 REFUSED_PAUSE = 1.0
 #: Limits of a message whose kind no handler knows; the executor snoozes it at once.
 UNKNOWN = HandlerLimits()
+
+
+class _Unit(NamedTuple):
+    """What a receiver works on. Times by the monotonic clock."""
+
+    work: Work
+    workload: Workload
+    began: float
+    soft: float
+    hard: float
 
 
 class Worker:
@@ -47,16 +58,16 @@ class Worker:
         self._clock = clock
         self._observe = observe
         self._loop_lag = loop_lag
-        self._units: dict[asyncio.Task[None], tuple[Work, float, float, float]] = {}
+        self._units: dict[asyncio.Task[None], _Unit] = {}
         self._groups: Counter[str] = Counter()
         self._abandoned: set[asyncio.Task[None]] = set()
         self._waiting: deque[Delivery] = deque()
-        self._handling = 0
         self._changed = asyncio.Event()
         self._leasing: asyncio.Future[list[Delivery]] | None = None
         self._returning: asyncio.Task[None] | None = None
         self._stopping = False
         self.receivers = Receivers(self._limits(), clock.monotonic())
+        executor.when_recorded(self._changed.set)
 
     @property
     def in_flight(self) -> int:
@@ -69,7 +80,7 @@ class Worker:
         while not self._stopping:
             self.receivers.adopt(self._limits())
             room = self.receivers.target + ahead(self.receivers.target, self.receivers.handling)
-            free = room - len(self._units) - len(self._waiting)
+            free = room - len(self._units) - len(self._waiting) - self._executor.recording
             if free <= 0 or free < room // 4:
                 # Leasing a slot at a time would cost a commit each; a quarter free keeps the others busy meanwhile.
                 self._changed.clear()
@@ -92,24 +103,25 @@ class Worker:
         while True:
             await self._clock.sleep(PATROL)
             now = self._clock.monotonic()
-            for task, (work, soft, hard, given_up) in list(self._units.items()):
+            for task, unit in list(self._units.items()):
+                work = unit.work
                 if work.recording:
                     continue
-                if now >= given_up:
+                if now >= unit.hard + CANCEL_GRACE:
                     self._abandon(task, work)
-                elif now >= hard:
+                elif now >= unit.hard:
                     if not task.cancelling():
                         self._observe(
                             "hard_limit", queue=self.name, kind=work.envelope.kind, originId=work.envelope.origin_id
                         )
                         task.cancel()
-                elif now >= soft:
+                elif now >= unit.soft:
                     work.stopping = True
 
     def stop_leasing(self) -> None:
         self._stopping = True
-        for work, *_ in self._units.values():
-            work.stopping = True
+        for unit in self._units.values():
+            unit.work.stopping = True
         self._changed.set()
         self._interrupt()
 
@@ -120,13 +132,14 @@ class Worker:
             await self._give_back(waiting)
         while self._units and (rest := deadline - self._clock.monotonic()) > 0:
             await asyncio.wait(list(self._units), timeout=rest)
-        cut = [task for task, (work, *_) in self._units.items() if not work.recording]
+        cut = [task for task, unit in self._units.items() if not unit.work.recording]
         for task in cut:
             task.cancel()
         if self._units:
             await asyncio.wait(list(self._units), timeout=CANCEL_GRACE)
         for task in list(self._units):
-            self._abandon(task, self._units[task][0])
+            self._abandon(task, self._units[task].work)
+        await self._executor.flush()
         return len(cut)
 
     async def _lease(self, free: int) -> list[Delivery]:
@@ -156,42 +169,53 @@ class Worker:
 
     def _start(self) -> None:
         """Begin what waits, as far as receivers and group caps allow."""
-        workload = self._workload()
-        now = self._clock.monotonic()
-        surplus: list[Delivery] = []
+        while len(self._units) < self.receivers.target and (unit := self._take()) is not None:
+            task = asyncio.create_task(self._receive(unit))
+            self._units[task] = unit
+            task.add_done_callback(self._ended)
+
+    def _take(self) -> _Unit | None:
+        """The next unit that may begin; those of groups that are full go back to the queue."""
         cap = self.receivers.limits.per_group
-        while self._waiting and self._handling < self.receivers.target:
+        surplus: list[Delivery] = []
+        unit: _Unit | None = None
+        while self._waiting and unit is None and not self._stopping:
             delivery = self._waiting.popleft()
             group = delivery.envelope.group
-            if self._stopping or (group is not None and self._groups[group] >= cap):
-                surplus.append(delivery)
-                continue
-            handler = workload.handlers.get(delivery.envelope.kind, UNKNOWN)
-            work = Work(delivery, delivery.body, self._clock, slice_ends=now + handler.slice)
-            self._handling += 1
-            task = asyncio.create_task(self._unit(work, workload, now))
-            self._units[task] = (
-                work,
-                now + handler.soft_limit,
-                now + handler.hard_limit,
-                now + handler.hard_limit + CANCEL_GRACE,
-            )
             if group is not None:
+                if self._groups[group] >= cap:
+                    surplus.append(delivery)
+                    continue
                 self._groups[group] += 1
-            task.add_done_callback(self._ended)
+            workload = self._workload()
+            limits = workload.handlers.get(delivery.envelope.kind, UNKNOWN)
+            now = self._clock.monotonic()
+            work = Work(delivery, delivery.body, self._clock, now + limits.slice)
+            unit = _Unit(work, workload, now, now + limits.soft_limit, now + limits.hard_limit)
         if surplus:
             self._returning = asyncio.create_task(self._give_back(surplus), name=f"{self.name}:surplus")
+        return unit
 
-    async def _unit(self, work: Work, workload: Workload, began: float) -> None:
-        def handled() -> None:
+    async def _receive(self, unit: _Unit | None) -> None:
+        """One receiver: a unit after the other while there are any. It ends when it is cancelled, or has nothing to do."""
+        task = asyncio.current_task()
+        assert task is not None
+        while unit is not None:
+            work = unit.work
+            try:
+                await self._executor.execute(work, unit.workload)
+            except Exception as error:  # noqa: BLE001 - the store would not take the outcome: told, and the message comes again
+                self._observe("outcome_not_recorded", queue=self.name, error=error)
+                self._queue.abandon(work.delivery)
             if work.abandoned:
-                return  # it gave its receiver back long ago
-            self._handling -= 1
-            self.receivers.handled(self._clock.monotonic() - began)
-            if self._waiting:
-                self._start()
-
-        await self._executor.execute(work, workload, handled)
+                return  # its place was given away long ago
+            self.receivers.handled(self._clock.monotonic() - unit.began)
+            self._leave_group(work)
+            unit = self._take() if len(self._units) <= self.receivers.target else None
+            if unit is not None:
+                self._units[task] = unit
+        del self._units[task]
+        self._changed.set()
 
     async def _give_back(self, deliveries: list[Delivery]) -> None:
         await self._queue.settle([Release(delivery) for delivery in deliveries])
@@ -199,16 +223,12 @@ class Worker:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._abandoned.discard(task)
         unit = self._units.pop(task, None)
-        if unit is not None:
-            self._leave_group(unit[0])
-            if not unit[0].recording:  # cancelled before it had run at all
-                self._handling -= 1
-                self._returning = asyncio.create_task(self._give_back([unit[0].delivery]))
+        if unit is not None:  # cancelled
+            self._leave_group(unit.work)
+            if not unit.work.recording:  # before it had run at all
+                self._returning = asyncio.create_task(self._give_back([unit.work.delivery]))
+        self._start()
         self._changed.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._observe("outcome_not_recorded", queue=self.name, error=error)
-            if unit is not None:
-                self._queue.abandon(unit[0].delivery)
 
     def _leave_group(self, work: Work) -> None:
         group = work.envelope.group
@@ -224,8 +244,6 @@ class Worker:
         """It swallowed its cancellation: give up its slot and its lease, and keep the task from being collected."""
         self._observe("unit_abandoned", queue=self.name, kind=work.envelope.kind, originId=work.envelope.origin_id)
         work.abandoned = True
-        if not work.recording:
-            self._handling -= 1
         del self._units[task]
         self._leave_group(work)
         self._abandoned.add(task)

@@ -25,6 +25,8 @@ REPOSITORY = 4711
 _EPOCH = 1_767_225_600
 #: How long one request may take before its sender gives up and sends it again: GitHub's own patience.
 _PATIENCE = 10.0
+#: Of what people write into an issue; the largest does not fit into a message and lies in a file of its own.
+_SIZES = (10, 1000, 5000, 80_000)
 #: Between two deliveries of one sender. A provider does not send as fast as it can.
 _PACE = 0.004
 
@@ -57,6 +59,8 @@ class Load:
     acknowledged: list[Acknowledged] = field(default_factory=list)
     again: list[Acknowledged] = field(default_factory=list)
     """Answers to deliveries that had been acknowledged before."""
+    twins: list[tuple[Acknowledged, Acknowledged]] = field(default_factory=list)
+    """Answers to deliveries that were sent twice at the same time."""
     refused: list[str] = field(default_factory=list)
     """Answers that were no 2xx."""
     unanswered: int = 0
@@ -106,7 +110,7 @@ class Load:
                 "id": 10_000 + number,
                 "number": number,
                 "title": f"title {self._order}",
-                "body": "x" * self.draw.choice((10, 1000, 5000)),
+                "body": "x" * self.draw.choices(_SIZES, weights=(60, 30, 9, 1))[0],
                 "created_at": iso(_EPOCH),
                 "updated_at": moment,
             },
@@ -117,7 +121,12 @@ class Load:
     async def _send_on(self) -> None:
         while not self._stopping:
             delivery = self._next()
-            self.acknowledged.append(await self._until_acknowledged(delivery))
+            if self.draw.random() < 0.1:
+                both = await asyncio.gather(self._until_acknowledged(delivery), self._until_acknowledged(delivery))
+                self.twins.append((both[0], both[1]))
+                self.acknowledged.append(next((one for one in both if one.status == "accepted"), both[0]))
+            else:
+                self.acknowledged.append(await self._until_acknowledged(delivery))
             self._progress.set()
             if self.draw.random() < 0.3:
                 self.again.append(await self._until_acknowledged(delivery))

@@ -98,6 +98,8 @@ async def processed_exactly_once(daemon: Daemon, load: Load) -> None:
     assert Counter(row["status"] for row in rows) == {"processed": len(rows)}
     assert len({one.delivery.id for one in load.acknowledged}) == len(rows)
     assert {one.status for one in load.again} == {"duplicate"}, "what was acknowledged is known"
+    assert load.twins
+    assert ("accepted", "accepted") not in [(one.status, other.status) for one, other in load.twins]
     assert await parked(daemon) == []
     assert (await daemon.queue("sync-outbound"))["dead"] == 0
 

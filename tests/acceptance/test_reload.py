@@ -88,14 +88,14 @@ async def largest(daemon: Daemon, registration: Registration, size: int) -> int:
 @pytest.mark.slow
 async def test_a_hundred_reloads_half_of_them_bad_fail_no_request(tmp_path: Path) -> None:
     config = tmp_path / "syncd.toml"
-    config.write_text(good(64 * 1024))
+    config.write_text(good(128 * 1024))
     async with Daemon(tmp_path / "data", args=["--config", str(config)], environment=ROOM) as daemon:
         load = Load(daemon, await daemon.register_github(), random.Random(1))
         asking = Asking(daemon)
         async with load.sending(4), asking.going_on():
             limit = 0
             for number in range(HUPS // 2):
-                limit = 64 * 1024 + number
+                limit = 128 * 1024 + number
                 await hup(daemon, config, good(limit))
                 assert (await readiness(daemon))["generation"] == number + 2
                 assert (await readiness(daemon))["lastReloadError"] is None

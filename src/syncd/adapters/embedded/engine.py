@@ -5,8 +5,8 @@
 
 Group commit: one fsync serves all who arrived meanwhile, so throughput grows with the load and a lone write still takes one
 fsync. Requests that are in the inbox together are concurrent by definition (each caller awaits its answer), so they may run in
-any order: all items of one handler run as one call, which is what makes set-at-a-time SQL possible. Each handler works inside its
-own savepoint; one that raises is rolled back and its items are tried alone, so nobody fails for a neighbour.
+any order: all items of one handler run as one call, which is what makes set-at-a-time SQL possible. Where a handler raises, the
+transaction is done again with a savepoint around each handler, and that handler's items one by one: nobody fails for a neighbour.
 
 An answer is given only after COMMIT with `synchronous=FULL` returned: what was answered survives a power cut.
 Checkpoints (copying the log into the file) run on their own thread, so that no commit waits for them.
@@ -165,30 +165,38 @@ class Engine:
         groups: dict[_AnyHandler, list[_Request]] = {}
         for request in requests:
             groups.setdefault(request[0], []).append(request)
-        answers: list[Answer] = []
-        self._effects.clear()
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            for handler, members in groups.items():
-                answers.extend(self._guarded(connection, handler, members))
-            connection.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001 - the writer thread must live: whoever waits gets the reason instead
-            if connection.in_transaction:
-                connection.rollback()
-            self.fault = failure = mapped_or_same(error, self.path)
-            return [(request[3], failure) for request in requests]
-        self.fault = None
-        for effect in self._effects:
-            effect()
-        return answers
+        # Nearly always all goes well, and a savepoint costs two more trips between threads. Where something fails, nobody has been
+        # answered yet: all of it is done again, each handler guarded by its own savepoint.
+        for attempt in (self._together, self._guarded):
+            self._effects.clear()
+            answers: list[Answer] = []
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                for handler, members in groups.items():
+                    answers.extend(attempt(connection, handler, members))
+                connection.execute("COMMIT")
+            except Exception as error:  # noqa: BLE001 - the writer thread must live: whoever waits gets the reason instead
+                if connection.in_transaction:
+                    connection.rollback()
+                self.fault = mapped_or_same(error, self.path)
+            else:
+                self.fault = None
+                for effect in self._effects:
+                    effect()
+                return answers
+        return [(request[3], self.fault) for request in requests]
+
+    def _together(self, connection: sqlite3.Connection, handler: _AnyHandler, members: list[_Request]) -> list[Answer]:
+        """All items of one handler at once."""
+        results = handler(connection, [member[1] for member in members])
+        return [(member[3], result) for member, result in zip(members, results, strict=True)]
 
     def _guarded(self, connection: sqlite3.Connection, handler: _AnyHandler, members: list[_Request]) -> list[Answer]:
         """All items of one handler at once; where that fails, each alone."""
         connection.execute("SAVEPOINT handler")
         effects = len(self._effects)
         try:
-            results = handler(connection, [member[1] for member in members])
-            answers = [(member[3], result) for member, result in zip(members, results, strict=True)]
+            answers = self._together(connection, handler, members)
         except Exception as error:  # it may fail in any way: its neighbours must not pay for it
             if not connection.in_transaction:
                 raise  # SQLite itself gave the transaction up (full disk): nobody was served

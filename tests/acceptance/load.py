@@ -130,7 +130,7 @@ class Load:
             self._progress.set()
             if self.draw.random() < 0.3:
                 self.again.append(await self._until_acknowledged(delivery))
-            await asyncio.sleep(_PACE)
+            await asyncio.sleep(_PACE)  # the pace of a provider is part of the load
 
     async def _until_acknowledged(self, delivery: Delivery) -> Acknowledged:
         while True:
@@ -147,4 +147,4 @@ class Load:
                 told = answer.json()
                 return Acknowledged(delivery, told["eventId"], told["status"], sent, time.monotonic_ns())
             self.refused.append(f"{answer.status} {answer.body.decode(errors='replace')}")
-            await asyncio.sleep(_PACE)
+            await asyncio.sleep(_PACE)  # a provider tries again after a pause, whatever it was told

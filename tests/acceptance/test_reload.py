@@ -175,12 +175,15 @@ async def test_many_signals_at_once_end_with_the_last_file(tmp_path: Path) -> No
     config.write_text(good(2048))
     async with Daemon(tmp_path / "data", args=["--config", str(config)], environment=ROOM) as daemon:
         registration = await daemon.register_github()
+        fresh = tmp_path / "fresh.toml"
         for number in range(50):
-            config.write_text(good(4096 + number))
+            fresh.write_text(good(4096 + number))
+            fresh.rename(config)  # in one step, as every deployment tool does: a reload never reads half a file
             daemon.hup()
 
         async def in_force() -> bool:
-            return await largest(daemon, registration, 4096 + 49) == 200
+            larger = await largest(daemon, registration, 4096 + 50)
+            return larger == 413 and await largest(daemon, registration, 4096 + 49) == 200
 
         await eventually(in_force)
         assert await largest(daemon, registration, 4096 + 50) == 413

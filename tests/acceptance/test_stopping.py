@@ -162,8 +162,12 @@ async def test_a_message_that_kills_its_process_is_set_aside_after_five_deaths(t
         [found] = await parked(daemon)
         assert (found["bin"], found["reason"]) == ("poison", "the worker died with it 5 times")
         assert len([line for line in embedding.read(journal) if line.what == "begin"]) == 5
-        shown = logged(daemon, "unit_done")
-        assert shown[-1]["level"] == "warning"
+
+        async def told() -> bool:
+            return bool(logged(daemon, "unit_done"))
+
+        await eventually(told, what="its line in the log")  # written once its completion is recorded, after the document
+        assert logged(daemon, "unit_done")[-1]["level"] == "warning"
 
 
 async def test_a_stop_while_it_starts_is_obeyed(tmp_path: Path) -> None:

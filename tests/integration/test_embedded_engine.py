@@ -143,7 +143,7 @@ async def test_a_file_that_another_program_locks_is_refused_with_its_name(tmp_pa
     other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     try:
-        with pytest.raises(Unavailable, match="locked by another program"):
+        with pytest.raises(Overloaded, match="locked by another program"):
             async with open_store(tmp_path, clock=FrozenClock(), durable=False):
                 pass
     finally:
@@ -183,7 +183,7 @@ async def test_a_full_disk_refuses_the_write_and_works_again_when_there_is_room(
         return [None] * len(items)
 
     await engine.write(limit, 4)
-    with pytest.raises(Unavailable, match=r"full: free space"):
+    with pytest.raises(Overloaded, match=r"full: free space"):
         await engine.write(fill, "x" * 100_000)
     assert await engine.read(numbers) == []
     await engine.write(limit, 100_000)
@@ -214,9 +214,9 @@ async def test_a_backup_taken_under_load_is_a_working_store(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("code", "kind", "words"),
     [
-        (sqlite3.SQLITE_FULL, Unavailable, "full"),
+        (sqlite3.SQLITE_FULL, Overloaded, "full"),
         (sqlite3.SQLITE_IOERR | (3 << 8), Unavailable, "errors"),
-        (sqlite3.SQLITE_BUSY, Unavailable, "locked"),
+        (sqlite3.SQLITE_BUSY, Overloaded, "locked"),
         (sqlite3.SQLITE_READONLY, StoreUnusable, "written"),
         (sqlite3.SQLITE_CANTOPEN, StoreUnusable, "written"),
         (sqlite3.SQLITE_CORRUPT, StoreUnusable, "damaged"),

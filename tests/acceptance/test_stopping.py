@@ -166,7 +166,9 @@ async def test_a_message_that_kills_its_process_is_set_aside_after_five_deaths(t
         async def told() -> bool:
             return bool(logged(daemon, "unit_done"))
 
-        await eventually(told, what="its line in the log")  # written once its completion is recorded, after the document
+        await eventually(
+            told, what="its line in the log"
+        )  # written once its completion is recorded, after the document
         assert logged(daemon, "unit_done")[-1]["level"] == "warning"
 
 

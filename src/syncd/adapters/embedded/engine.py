@@ -39,8 +39,8 @@ _AnyHandler = Handler[Any, Any]
 _Request = tuple[_AnyHandler, object, int, "asyncio.Future[Any]"]  # Any: see _AnyHandler
 
 READERS = 3
-#: After a commit that served SIBLINGS or more, the writer lets others arrive for COMMIT_DELAY seconds before it begins the next:
-#: under load that makes fewer and larger transactions, and a lone write never waits. (PostgreSQL knows the same pair of settings.)
+#: After a commit that served SIBLINGS or more, and while less than half as many are here again, the writer lets others arrive for
+#: COMMIT_DELAY seconds before it begins the next: under load that makes fewer and larger transactions, and a lone write never waits. (PostgreSQL knows the same pair of settings.)
 SIBLINGS = 4
 COMMIT_DELAY = 0.001
 
@@ -144,7 +144,7 @@ class Engine:
         crowd = 0
         while True:
             wake.wait()
-            if crowd >= SIBLINGS:
+            if crowd >= SIBLINGS and len(inbox) < crowd // 2:
                 self._hurry.wait(COMMIT_DELAY)
             requests: list[_Request] = []
             while inbox:

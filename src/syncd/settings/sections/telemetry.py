@@ -21,7 +21,7 @@ class TelemetrySettings(Section):
         "auto", "auto: console where the error stream is a terminal, else JSON lines.", restart=True
     )
     sample: Whole = setting(
-        100,
+        1000,
         "One in so many units that succeeded quickly gets its line; all that failed, were slow, retried or parked get theirs.",
         least=1,
         most=1_000_000,

@@ -70,6 +70,10 @@ class Worker:
         executor.when_recorded(self._changed.set)
 
     @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    @property
     def in_flight(self) -> int:
         return len(self._units)
 
@@ -87,6 +91,9 @@ class Worker:
                 await self._changed.wait()
                 continue
             deliveries = await self._lease(free)
+            if self.stopping:  # meanwhile
+                await self._give_back(deliveries)
+                break
             self._waiting.extend(deliveries)
             self._start()
             self.receivers.leased(
@@ -218,7 +225,8 @@ class Worker:
         self._changed.set()
 
     async def _give_back(self, deliveries: list[Delivery]) -> None:
-        await self._queue.settle([Release(delivery) for delivery in deliveries])
+        if deliveries:
+            await self._queue.settle([Release(delivery) for delivery in deliveries])
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._abandoned.discard(task)

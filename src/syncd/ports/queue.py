@@ -109,7 +109,6 @@ class QueueCapabilities:
     dedupe_window: bool
     """`dedupe_window` is honoured per message, and `Sent.duplicate` is exact."""
     priority_lanes: bool
-    release_keeps_count: bool = True
 
 
 class Queue(Protocol):

@@ -40,7 +40,8 @@ _Request = tuple[_AnyHandler, object, int, "asyncio.Future[Any]"]  # Any: see _A
 
 READERS = 3
 #: After a commit that served SIBLINGS or more, and while less than half as many are here again, the writer lets others arrive for
-#: COMMIT_DELAY seconds before it begins the next: under load that makes fewer and larger transactions, and a lone write never waits. (PostgreSQL knows the same pair of settings.)
+#: COMMIT_DELAY seconds before it begins the next: under load that makes fewer and larger transactions, and a lone write never
+#: waits. (PostgreSQL knows the same pair of settings.)
 SIBLINGS = 4
 COMMIT_DELAY = 0.001
 

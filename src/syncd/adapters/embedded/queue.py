@@ -4,7 +4,7 @@ Who holds a lease is known in memory only, because a data directory belongs to o
 has not abandoned it, however busy the loop is, and needs no renewal. The row says just `leased`, and rows that an earlier boot
 left leased are freed when the store opens. All lease decisions are taken on the writer thread, inside the transaction.
 
-Set-at-a-time SQL: every statement here handles all messages of all callers of one commit, through json_each and json_group_array.
+Set-at-a-time SQL: every statement here handles many messages, those of all callers of one commit: rows of one INSERT, ids in one JSON array.
 That is not for elegance: each step of a statement gives the interpreter lock away and has to win it back from a busy loop.
 """
 

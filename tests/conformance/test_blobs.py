@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd.adapters.embedded.blobs import open_blobs
-from syncd.domain.errors import Invalid, NotFound, StoreUnusable, Unavailable
+from syncd.domain.errors import Invalid, NotFound, Overloaded, StoreUnusable
 from syncd.ports.blobs import Blobs
 
 MIB = 1024 * 1024
@@ -278,7 +278,7 @@ async def test_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_ans
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("streamed", [True, False])
-async def test_a_full_disk_is_unavailable_and_says_which_disk(
+async def test_a_full_disk_refuses_for_now_and_says_which_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streamed: bool
 ) -> None:
     """/dev/full answers every write with ENOSPC, as a full disk does."""
@@ -290,7 +290,7 @@ async def test_a_full_disk_is_unavailable_and_says_which_disk(
     async with open_blobs(tmp_path) as blobs:
         await blobs.put("before", b"1")
         monkeypatch.setattr(os, "open", on_the_full_disk)
-        with pytest.raises(Unavailable, match=f"{tmp_path} is full") as caught:
+        with pytest.raises(Overloaded, match=f"{tmp_path} is full") as caught:
             await blobs.put("a", pieces(b"x" * 2 * MIB) if streamed else b"x" * 2 * MIB)
         assert isinstance(caught.value.__cause__, OSError)
         assert caught.value.__cause__.errno == errno.ENOSPC

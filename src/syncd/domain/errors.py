@@ -11,9 +11,9 @@
     ├── Unauthorized             who is asking could not be established
     ├── StoreUnusable            the data directory cannot be used, and nothing in it was changed (exit 1)
     └── Failure                  outside systems; every subclass states its retry facts
-        ├── Overloaded           we refuse for now: a bounded inbox is full
+        ├── Overloaded           we refuse for now: a bounded inbox or the disk is full
         ├── Throttled            they refuse for now: 429, 503 + Retry-After, request units exhausted
-        ├── Unavailable          connection refused, reset, DNS, disk full: certainly not processed
+        ├── Unavailable          connection refused, reset, DNS, a failing disk: certainly not processed
         ├── TimedOut             no answer in time: may have been processed
         ├── ServerFault          5xx: may have been processed
         ├── Rejected             4xx: the tenant must act

@@ -20,7 +20,7 @@ class Blobs(Protocol):
     """Named, immutable byte strings of up to gigabytes, streamed both ways.
 
     Names are `/`-separated segments of `[A-Za-z0-9._~-]+`, none of them `.` or `..`, 1,024 characters in all; Invalid otherwise.
-    May raise Unavailable (disk full included).
+    Every method may raise Overloaded (a full disk included: try again after `retry_after`) or Unavailable.
     """
 
     async def put(self, name: str, data: bytes | AsyncIterable[bytes]) -> int:

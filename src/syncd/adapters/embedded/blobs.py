@@ -24,15 +24,14 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, ParamSpec, TypeVar
 
-from syncd.domain.errors import Invalid, NotFound, StoreUnusable, Unavailable
+from syncd.adapters.embedded.faults import DISK_RETRY
+from syncd.domain.errors import Failure, Invalid, NotFound, Overloaded, StoreUnusable, Unavailable
 from syncd.ports.blobs import BlobInfo
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 NAME_LIMIT = 1024
-#: Seconds after which a full or failing disk is tried again.
-DISK_RETRY = 2.0
 _SEGMENT = re.compile(r"[A-Za-z0-9._~-]+")
 #: Characters of a segment in one file name; file systems take 255 bytes.
 _PIECE = 200
@@ -65,7 +64,7 @@ class EmbeddedBlobs:
     async def prepare(self) -> None:
         try:
             await self._run(_empty, self._incoming)
-        except Unavailable as error:
+        except Failure as error:
             raise StoreUnusable(f"the blob directory {self._root} cannot be used: {error.__cause__}") from error
 
     async def close(self) -> None:
@@ -126,9 +125,11 @@ class EmbeddedBlobs:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            what = "is full: free space on it" if full else f"answers with errors ({error})"
-            raise Unavailable(f"the disk that holds {self._root} {what}", retry_after=DISK_RETRY) from error
+            disk = f"the disk that holds {self._root}"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                # Refused for now, not failed, as the store says it: work that meets it waits without burning an attempt.
+                raise Overloaded(f"{disk} is full: free space on it", retry_after=DISK_RETRY) from error
+            raise Unavailable(f"{disk} answers with errors ({error})", retry_after=DISK_RETRY) from error
 
     def _later(self, function: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):  # closed: the next start tidies up

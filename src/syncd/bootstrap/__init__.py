@@ -4,7 +4,8 @@ ports.py       opens the adapters that the settings chose
 flows.py       the use-cases over those ports
 secrets.py     what the log must never write
 generation.py  one immutable graph of settings, flows, handlers, jobs and HTTP services; a reload builds the next
-process.py     the daemon around it: services, signals, exit code
+control.py     which generation is in force, and how a reload puts the next in its place
+process.py     the daemon around them: services, signals, exit code
 offline.py     the same store without a daemon, for the command line
 """
 

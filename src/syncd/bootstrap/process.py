@@ -1,4 +1,4 @@
-"""The process around a generation: directory, loop, services, reload, exit code."""
+"""The daemon around its generations: directory, loop, services, exit code."""
 
 from __future__ import annotations
 
@@ -15,20 +15,18 @@ from pathlib import Path
 
 from syncd import __version__
 from syncd.adapters.embedded.clock import SystemClock
-from syncd.bootstrap.generation import Generation, Surroundings, build_generation
-from syncd.bootstrap.jobs import wakeups
+from syncd.bootstrap.control import Control, with_overlay
+from syncd.bootstrap.generation import Surroundings, build_generation
 from syncd.bootstrap.ports import Ports, open_ports
 from syncd.bootstrap.secrets import LearningVault, secrets_in
-from syncd.domain.errors import Invalid, SyncdError
+from syncd.domain.errors import SyncdError
 from syncd.domain.ids import ulid
-from syncd.domain.jsontypes import JsonObject
 from syncd.domain.secrets import Secret
 from syncd.flows.jobs import Job
-from syncd.flows.overlay import Overlay
 from syncd.flows.ticks import Ticks
 from syncd.http.connection import ListenerLimits
 from syncd.http.server import Server
-from syncd.ports.control import Component, Health
+from syncd.ports.control import Component
 from syncd.runtime.daemon import Daemon
 from syncd.runtime.executor import Executor
 from syncd.runtime.gauges import QueueGauges
@@ -42,8 +40,7 @@ from syncd.runtime.ticker import Ticker
 from syncd.runtime.watchdog import Watchdog, watchdog_timeout
 from syncd.runtime.work import Handler
 from syncd.runtime.worker import Worker
-from syncd.settings import Loaded, Settings, diff, shadowed_changes
-from syncd.settings.effective import effective_json
+from syncd.settings import Loaded, Settings
 from syncd.telemetry.log import Logs, get_logger
 from syncd.telemetry.observe import Telemetry
 
@@ -106,85 +103,6 @@ async def _main(
         loaded, logs=logs, boot=boot, extra_handlers=extra_handlers, extra_jobs=extra_jobs
     ) as built:
         return await built.daemon(directory).run()
-
-
-@dataclass(slots=True)
-class Control:
-    """The port `Control` over one process; also the holder of the generation in force."""
-
-    board: HealthBoard
-    ports: Ports
-    telemetry: Telemetry
-    logs: Logs
-    ticker: Ticker
-    around: Surroundings | None = None
-    generation: Generation | None = None
-
-    @property
-    def current(self) -> Generation:
-        assert self.generation is not None
-        return self.generation
-
-    def health(self) -> Health:
-        return self.board.health()
-
-    def nudge(self, what: str) -> None:
-        if what == "ticks":
-            self.ticker.nudge()
-
-    def effective_settings(self) -> JsonObject:
-        return effective_json(self.current.loaded)
-
-    async def reload(self) -> JsonObject:
-        before = self.current
-        assert self.around is not None
-        try:
-            overlaid = await Overlay(documents=self.ports.documents, clock=self.ports.clock).current()
-            loaded = await asyncio.to_thread(
-                before.loaded.again, overlay=overlaid.values, overlay_version=overlaid.version
-            )
-            loaded = await with_vault(loaded, self.ports)
-            # In a thread: time zones and providers are read from files.
-            generation = await asyncio.to_thread(build_generation, before.number + 1, loaded, self.around)
-        except Invalid as error:
-            self.board.last_reload_error = str(error)
-            self.telemetry.observe("reload_failed", generation=before.number, error=str(error))
-            raise
-        changes = diff(before.settings, generation.settings)
-        shadowed = shadowed_changes(before.loaded, generation.loaded)
-        report: JsonObject = {
-            "generation": generation.number,
-            "changed": [{"key": c.key, "from": c.old, "to": c.new} for c in changes if not c.needs_restart],
-            "needsRestart": [c.key for c in changes if c.needs_restart],
-            "shadowed": [str(one) for one in shadowed],
-        }
-        self.take(generation)
-        self.telemetry.observe("reload_ok", **report)
-        return report
-
-    def take(self, generation: Generation) -> None:
-        """Nothing here can fail: from now on requests and units begin with this generation."""
-        assert self.around is not None
-        self.generation = generation
-        self.board.generation = generation.number
-        self.board.last_reload_error = None
-        given = generation.settings.telemetry
-        self.logs.known_secrets.add(*secrets_in(generation.settings))
-        self.logs.set_level(given.log_level)
-        self.telemetry.sample, self.telemetry.slow = given.sample, given.slow
-        self.ticker.assign(wakeups(generation.jobs, self.around.ticks))
-
-
-async def with_vault(loaded: Loaded, ports: Ports) -> Loaded:
-    """References `vault:name` filled in from the vault; the newest version, because a setting has no document to point at one."""
-    if not loaded.pending:
-        return loaded
-    found: dict[str, Secret] = {}
-    for name in set(loaded.pending.values()):
-        versions = await ports.vault.versions(name)
-        if versions:
-            found[name] = await ports.vault.get(name, versions[-1])
-    return loaded.resolved(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,7 +189,7 @@ async def build_daemon(
             extra_handlers=extra_handlers or {},
             extra_jobs=tuple(extra_jobs),
         )
-        control.take(build_generation(1, await _with_overlay(loaded, ports, board), control.around))
+        control.take(build_generation(1, await with_overlay(loaded, ports, board), control.around))
         names = tuple(settings.queues)
         gauges = QueueGauges(
             queue=ports.queue,
@@ -323,18 +241,6 @@ async def build_daemon(
             loop_watch=loop_watch,
             gauges=gauges,
         )
-
-
-async def _with_overlay(loaded: Loaded, ports: Ports, board: HealthBoard) -> Loaded:
-    """The stored overlay on top. One that has become wrong must not keep the daemon down: it is left out, and health says so."""
-    overlaid = await Overlay(documents=ports.documents, clock=ports.clock).current()
-    try:
-        if overlaid.values:
-            loaded = loaded.again(overlay=overlaid.values, overlay_version=overlaid.version)
-    except Invalid as error:
-        board.last_reload_error = f"the stored overlay (version {overlaid.version}) was left out: {error}"
-        ports.observe("overlay_left_out", version=overlaid.version, error=str(error))
-    return await with_vault(loaded, ports)
 
 
 def own_token(settings: Settings) -> Secret | None:

@@ -1,0 +1,113 @@
+"""The generation in force: what the first one is made of, and how a reload puts another in its place."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from syncd.bootstrap.generation import Generation, Surroundings, build_generation
+from syncd.bootstrap.jobs import wakeups
+from syncd.bootstrap.ports import Ports
+from syncd.bootstrap.secrets import secrets_in
+from syncd.domain.errors import Invalid
+from syncd.domain.jsontypes import JsonObject
+from syncd.domain.secrets import Secret
+from syncd.flows.overlay import Overlay
+from syncd.ports.control import Health
+from syncd.runtime.health import HealthBoard
+from syncd.runtime.ticker import Ticker
+from syncd.settings import Loaded, diff, shadowed_changes
+from syncd.settings.effective import effective_json
+from syncd.telemetry.log import Logs
+from syncd.telemetry.observe import Telemetry
+
+
+@dataclass(slots=True)
+class Control:
+    """The port `Control` over one process; also the holder of the generation in force."""
+
+    board: HealthBoard
+    ports: Ports
+    telemetry: Telemetry
+    logs: Logs
+    ticker: Ticker
+    around: Surroundings | None = None
+    generation: Generation | None = None
+
+    @property
+    def current(self) -> Generation:
+        assert self.generation is not None
+        return self.generation
+
+    def health(self) -> Health:
+        return self.board.health()
+
+    def nudge(self, what: str) -> None:
+        if what == "ticks":
+            self.ticker.nudge()
+
+    def effective_settings(self) -> JsonObject:
+        return effective_json(self.current.loaded)
+
+    async def reload(self) -> JsonObject:
+        before = self.current
+        assert self.around is not None
+        try:
+            overlaid = await Overlay(documents=self.ports.documents, clock=self.ports.clock).current()
+            loaded = await asyncio.to_thread(
+                before.loaded.again, overlay=overlaid.values, overlay_version=overlaid.version
+            )
+            loaded = await with_vault(loaded, self.ports)
+            # In a thread: time zones and providers are read from files.
+            generation = await asyncio.to_thread(build_generation, before.number + 1, loaded, self.around)
+        except Invalid as error:
+            self.board.last_reload_error = str(error)
+            self.telemetry.observe("reload_failed", generation=before.number, error=str(error))
+            raise
+        changes = diff(before.settings, generation.settings)
+        shadowed = shadowed_changes(before.loaded, generation.loaded)
+        report: JsonObject = {
+            "generation": generation.number,
+            "changed": [{"key": c.key, "from": c.old, "to": c.new} for c in changes if not c.needs_restart],
+            "needsRestart": [c.key for c in changes if c.needs_restart],
+            "shadowed": [str(one) for one in shadowed],
+        }
+        self.take(generation)
+        self.telemetry.observe("reload_ok", **report)
+        return report
+
+    def take(self, generation: Generation) -> None:
+        """Nothing here can fail: from now on requests and units begin with this generation."""
+        assert self.around is not None
+        self.generation = generation
+        self.board.generation = generation.number
+        self.board.last_reload_error = None
+        given = generation.settings.telemetry
+        self.logs.known_secrets.add(*secrets_in(generation.settings))
+        self.logs.set_level(given.log_level)
+        self.telemetry.sample, self.telemetry.slow = given.sample, given.slow
+        self.ticker.assign(wakeups(generation.jobs, self.around.ticks))
+
+
+async def with_overlay(loaded: Loaded, ports: Ports, board: HealthBoard) -> Loaded:
+    """The stored overlay on top. One that has become wrong must not keep the daemon down: it is left out, and health says so."""
+    overlaid = await Overlay(documents=ports.documents, clock=ports.clock).current()
+    try:
+        if overlaid.values:
+            loaded = loaded.again(overlay=overlaid.values, overlay_version=overlaid.version)
+    except Invalid as error:
+        board.last_reload_error = f"the stored overlay (version {overlaid.version}) was left out: {error}"
+        ports.observe("overlay_left_out", version=overlaid.version, error=str(error))
+    return await with_vault(loaded, ports)
+
+
+async def with_vault(loaded: Loaded, ports: Ports) -> Loaded:
+    """References `vault:name` filled in from the vault; the newest version, because a setting has no document to point at one."""
+    if not loaded.pending:
+        return loaded
+    found: dict[str, Secret] = {}
+    for name in set(loaded.pending.values()):
+        versions = await ports.vault.versions(name)
+        if versions:
+            found[name] = await ports.vault.get(name, versions[-1])
+    return loaded.resolved(found)

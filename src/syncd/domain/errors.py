@@ -133,8 +133,14 @@ class Overloaded(Failure):
 
 
 class Throttled(Failure):
+    """`reservation`: the turn that our limiter holds for the caller, who comes back with it after `retry_after`."""
+
     retry: ClassVar[RetryKind] = "snooze"
     label: ClassVar[str] = "throttled"
+
+    def __init__(self, message: str, *, retry_after: float | None = None, reservation: str | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.reservation = reservation
 
 
 class Unavailable(Failure):

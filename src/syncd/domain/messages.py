@@ -58,6 +58,8 @@ class Envelope:
     expires_at: float | None = None
     correlation_id: str | None = None
     traceparent: str | None = None
+    reservation: str | None = None
+    """The turn that a limiter holds for this message."""
     body_ref: str | None = None
     """Blob that holds the body (claim check); the message's own body is then empty."""
     headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
@@ -67,10 +69,13 @@ class Envelope:
     def broker_id(self) -> str:
         return f"{digest(self.origin_id)}~{self.hop}"
 
-    def next_hop(self, *, failed: bool = False, expires_at: float | None = None) -> Envelope:
+    def next_hop(
+        self, *, failed: bool = False, expires_at: float | None = None, reservation: str | None = None
+    ) -> Envelope:
         return replace(
             self,
             hop=self.hop + 1,
+            reservation=reservation,
             attempt=self.attempt + 1 if failed else self.attempt,
             expires_at=self.expires_at if expires_at is None else expires_at,
         )
@@ -100,6 +105,8 @@ class Envelope:
             wire["correlationId"] = self.correlation_id
         if self.traceparent is not None:
             wire["traceparent"] = self.traceparent
+        if self.reservation is not None:
+            wire["reservation"] = self.reservation
         if self.body_ref is not None:
             wire["bodyRef"] = self.body_ref
         if self.headers:
@@ -127,6 +134,7 @@ class Envelope:
             expires_at=None if expires is None else parse(expires),
             correlation_id=get("correlationId"),
             traceparent=get("traceparent"),
+            reservation=get("reservation"),
             body_ref=get("bodyRef"),
             headers=get("headers", _NO_HEADERS),
         )

@@ -42,7 +42,8 @@ def outcome_of(error: Exception, *, attempt: int, now: float, draw: float, polic
     retry_after: float | None = getattr(error, "retry_after", None)
     kind = fact.retry if fact else "backoff"
     if kind == "snooze":
-        return Snooze(until=now + (DEFAULT_SNOOZE if retry_after is None else retry_after), reason=reason)
+        wait = DEFAULT_SNOOZE if retry_after is None else retry_after
+        return Snooze(until=now + wait, reason=reason, reservation=getattr(error, "reservation", None))
     if kind == "never" or attempt >= policy.max_retries:
         return Park(bin=fact.bin if fact else "we_must_act", reason=reason)
     after = max(policy.delay(attempt, draw), retry_after or 0.0)

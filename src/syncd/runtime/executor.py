@@ -131,18 +131,27 @@ class Executor:
                 await self._settle(self._next(delivery, following, self._clock.now(), renew=True))
             case Retry(after=after):
                 await self._settle(self._next(delivery, None, self._clock.now() + after, failed=True))
-            case Snooze(until=until):
-                await self._settle(self._next(delivery, None, until))
+            case Snooze(until=until, reservation=reservation):
+                await self._settle(self._next(delivery, None, until, reservation=reservation))
             case Park(bin=where, reason=reason):
                 await self._persist(lambda: self._park(delivery, where, reason))
                 await self._settle(Complete(delivery))
 
     def _next(
-        self, delivery: Delivery, body: bytes | None, due: float, *, failed: bool = False, renew: bool = False
+        self,
+        delivery: Delivery,
+        body: bytes | None,
+        due: float,
+        *,
+        failed: bool = False,
+        renew: bool = False,
+        reservation: str | None = None,
     ) -> Next:
         """The next hop carries the same body (or reference) unless the handler gave another."""
         envelope = delivery.envelope.next_hop(
-            failed=failed, expires_at=self._clock.now() + MESSAGE_LIFETIME if renew else None
+            failed=failed,
+            expires_at=self._clock.now() + MESSAGE_LIFETIME if renew else None,
+            reservation=reservation,
         )
         return Next(delivery, Message(envelope, delivery.body if body is None else body, due))
 

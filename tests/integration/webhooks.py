@@ -97,7 +97,6 @@ class World:
             subscriptions=subscriptions,
             entities=self.entities,
             rows=AuditRows(documents=self.documents, clock=self.clock, owner=f"replica/{self.boot}", sole=self.sole),
-            blobs=self.blobs,
             providers=providers,
             clock=self.clock,
             observe=self.seen,
@@ -149,7 +148,10 @@ class World:
         raise AssertionError(f"still busy after {most} messages")
 
     async def execute(self, delivery: Delivery) -> Outcome:
-        outcome = await self.apply.handle(delivery.envelope, delivery.body)
+        name = delivery.envelope.body_ref
+        outcome = await self.apply.handle(
+            delivery.envelope, delivery.body if name is None else await self.blobs.get(name)
+        )
         if isinstance(outcome, Park):
             await self.parked.park(delivery, outcome.bin, outcome.reason)
         if isinstance(outcome, Snooze | Retry | Continue):

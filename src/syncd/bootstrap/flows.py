@@ -90,7 +90,6 @@ def build_flows(settings: Settings, ports: Ports, providers: Providers | None = 
             subscriptions=subscriptions,
             entities=entities,
             rows=rows,
-            blobs=ports.blobs,
             providers=providers,
             clock=clock,
             observe=observe,

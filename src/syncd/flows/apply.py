@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from syncd.flows.entities import Entities
     from syncd.flows.registrations import Registration, Registrations
     from syncd.flows.subscriptions import Subscriptions
-    from syncd.ports.blobs import Blobs
     from syncd.ports.clock import Clock
     from syncd.ports.observe import Observe
     from syncd.ports.provider import Providers, WebhookSource
@@ -53,7 +52,6 @@ class Apply:
         subscriptions: Subscriptions,
         entities: Entities,
         rows: AuditRows,
-        blobs: Blobs,
         providers: Providers,
         clock: Clock,
         observe: Observe,
@@ -62,21 +60,15 @@ class Apply:
         self._subscriptions = subscriptions
         self._entities = entities
         self._rows = rows
-        self._blobs = blobs
         self._providers = providers
         self._clock = clock
         self._observe = observe
 
     async def handle(self, envelope: Envelope, body: bytes) -> Outcome:
-        """Work on one message of kind `webhook`. `body` may be empty where the envelope names a blob.
+        """Work on one message of kind `webhook`. `body` is whole, also where the message carried only its reference.
 
         Raises what the stores raise: the message is then retried, and its next hop takes the row over at once.
         """
-        if envelope.body_ref is not None and not body:
-            try:
-                body = await self._blobs.get(envelope.body_ref)
-            except NotFound:
-                return Park(bin="we_must_act", reason=f"the body is gone: there is no blob {envelope.body_ref}")
         origin = await self._origin(envelope, body)
         if origin is None:
             return Park(

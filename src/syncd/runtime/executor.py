@@ -110,7 +110,10 @@ class Executor:
         envelope = work.envelope
         try:
             if envelope.body_ref is not None:
-                work.body = await self._blobs.get(envelope.body_ref)
+                try:
+                    work.body = await self._blobs.get(envelope.body_ref)
+                except NotFound:  # nothing that the tenant asked for: we kept it, and lost it
+                    return Park(bin="we_must_act", reason=f"the body is gone: there is no blob {envelope.body_ref}")
             return await handler.handle(work)
         except NotFound as error:
             return Park(bin=error.bin, reason=str(error))

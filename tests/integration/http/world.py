@@ -322,7 +322,6 @@ async def opened(
             subscriptions=subscriptions,
             entities=entities,
             rows=rows,
-            blobs=blobs,
             providers=PROVIDERS,
             clock=clock,
             observe=observe,

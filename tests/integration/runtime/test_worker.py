@@ -233,6 +233,16 @@ async def test_a_large_body_goes_through_a_blob_and_reaches_the_handler_whole(tm
         assert b.seen[0].delivery.body == b""
 
 
+async def test_a_message_whose_blob_is_gone_is_parked_for_us_and_not_for_its_tenant(tmp_path: Path) -> None:
+    async with bench(tmp_path, answering(DONE)) as b:
+        await b.queue.send(Q, [Message(Envelope(kind="test", origin_id="m", body_ref="claims/20260101/gone"))])
+        await b.until(lambda: len(b.parked) == 1)
+        await b.quiet()
+        reason = "the body is gone: there is no blob claims/20260101/gone"
+        assert b.parked == [("we_must_act", reason, b"")]
+        assert b.seen == []
+
+
 async def test_a_body_in_a_blob_lives_as_long_as_its_message_goes_on(tmp_path: Path) -> None:
     clock = FrozenClock()
     async with open_store(tmp_path, clock=clock, durable=False) as store, open_blobs(tmp_path / "blobs") as blobs:

@@ -43,11 +43,22 @@ class Measure:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampled:
+    """Lines that are alike in the facts `by` are written at once the first time, then one in `every` seconds at most. A line says
+    in the field `suppressed` how many like it were left out since the one before. Metrics count all."""
+
+    by: tuple[str, ...]
+    every: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     counts: tuple[Count, ...] = ()
     measures: tuple[Measure, ...] = ()
     lines: Lines = "always"
     level: Level = "info"
+    sampled: Sampled | None = None
+    """For what somebody outside can make happen as often as they like, so that they cannot flood the log."""
     function: str | None = None
     """The name by which existing queries group lines."""
     operations: bool = False
@@ -91,6 +102,7 @@ EVENTS: dict[str, Event] = {
     "webhook_rejected": Event(
         counts=(Count("webhook_rejected", "Webhook requests that were refused.", ("reason",)),),
         level="warning",
+        sampled=Sampled(by=("registration", "reason")),
         function="WebhookReceiver",
     ),
     "duplicate_not_counted": Event(lines="debug", function="WebhookReceiver"),
@@ -115,8 +127,8 @@ EVENTS: dict[str, Event] = {
     ),
     "webhook_not_stored": Event(
         counts=(Count("webhook_not_stored", "Authentic webhook events that were answered 503.", ("reason",)),),
-        lines="canonical",
         level="warning",
+        sampled=Sampled(by=("reason",)),
         function="WebhookReceiver",
     ),
     # Units of work and ticks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from syncd.telemetry.events import (
 )
 from syncd.telemetry.exposition import Exposition
 from syncd.telemetry.metrics import OTHER, Counter, Histogram, Metrics, Readings
+from syncd.telemetry.sampling import Sampling
 
 #: Names of unknown events that get a counter each; later ones are counted together.
 UNKNOWN_EVENTS = 200
@@ -57,11 +59,13 @@ class Telemetry:
         slow: float = 5.0,
         events: Mapping[str, Event] = EVENTS,
         metrics: Metrics | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.metrics = metrics or Metrics()
         self.sample = sample
         self.slow = slow
         self._logger = logger
+        self._monotonic = monotonic
         self._skipped: dict[str, int] = {}
         self._failures = self.metrics.counter(
             "telemetry_failures", "Events that could not be counted or logged."
@@ -169,6 +173,7 @@ class Telemetry:
 
         canonical = event.lines == "canonical"
         usual: Level = "debug" if event.lines == "debug" else event.level
+        sampling = None if event.sampled is None else Sampling(event.sampled, monotonic=self._monotonic)
 
         def step(facts: Facts) -> None:
             level = usual
@@ -177,8 +182,14 @@ class Telemetry:
                 if noteworthy is None and self._skip(name):
                     return
                 level = noteworthy or level
-            error = facts.get("error")
             fields = dict(facts)
+            if sampling is not None:
+                suppressed = sampling.turn(facts)
+                if suppressed is None:
+                    return
+                if suppressed:
+                    fields["suppressed"] = suppressed
+            error = facts.get("error")
             function = event.function or OPERATIONS.get(str(facts.get("queue") or facts.get("job")), (None, None))[1]
             if function is not None:
                 fields.setdefault("function", function)

@@ -46,6 +46,7 @@ WARNINGS = {
     "rejection_not_recorded",
     "replay_failed",
     "stopped_at_once",
+    "webhook_not_stored",
     "webhook_rejected",
 }
 

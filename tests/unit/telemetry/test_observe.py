@@ -53,11 +53,27 @@ def test_a_duplicate_is_no_success(telemetry: Telemetry) -> None:
     assert telemetry.metrics.value("webhook_duplicates") == 1
 
 
-def test_a_rejected_webhook_counts_by_reason_and_always_has_its_line(telemetry: Telemetry, log: Recorder) -> None:
+def test_rejected_webhooks_are_counted_by_reason_and_a_flood_of_them_is_one_line_in_a_while(log: Recorder) -> None:
+    now = 1000.0
+    telemetry = Telemetry(logger=log, monotonic=lambda: now)
+    for _ in range(1000):
+        telemetry.observe("webhook_rejected", registration="r", reason="unauthorized")
+    telemetry.observe("webhook_rejected", registration="r", reason="too_large")
+    telemetry.observe("webhook_rejected", registration="s", reason="unauthorized")
+    telemetry.observe("webhook_rejected", reason="unknown")
+    now += EVENTS["webhook_rejected"].sampled.every  # type: ignore[union-attr]  # it has one, or this fails
     for _ in range(3):
-        telemetry.observe("webhook_rejected", reason="signature")
-    assert telemetry.metrics.value("webhook_rejected", "signature") == 3
-    assert [(level, fields["function"]) for level, _, fields in log.lines] == [("warning", "WebhookReceiver")] * 3
+        telemetry.observe("webhook_rejected", registration="r", reason="unauthorized")
+    told = [(fields.get("registration"), fields["reason"], fields.get("suppressed")) for _, _, fields in log.lines]
+    assert told == [
+        ("r", "unauthorized", None),
+        ("r", "too_large", None),
+        ("s", "unauthorized", None),
+        (None, "unknown", None),
+        ("r", "unauthorized", 999),
+    ]
+    assert {(level, fields["function"]) for level, _, fields in log.lines} == {("warning", "WebhookReceiver")}
+    assert telemetry.metrics.value("webhook_rejected", "unauthorized") == 1004
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,16 @@ def in_turn(*answers: Answering) -> Answering:
     return answer
 
 
+def held(until: asyncio.Event, answer: Answering) -> Answering:
+    """The import takes its time: nothing is answered before `until` is set."""
+
+    async def later() -> web.Response:
+        await until.wait()
+        return await answer()
+
+    return later
+
+
 @asynccontextmanager
 async def serving(answer: Answering, *, host: str = "127.0.0.1") -> AsyncIterator[CostServer]:
     server = CostServer(answer, host=host)

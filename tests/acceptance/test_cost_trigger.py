@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -11,9 +12,11 @@ import pytest
 
 from syncd.domain.jsontypes import JsonObject
 from syncd.domain.times import iso, parse
-from tests.acceptance.cost_server import CostServer, always, in_turn, serving
+from syncd.flows.leasedrun import LEASE
+from tests.acceptance.cost_server import CostServer, always, held, in_turn, serving
 from tests.acceptance.process import Daemon, eventually
 from tests.acceptance.reading import logged, pages
+from tests.shims.clockshift import ClockShift
 
 JOB = "finops-daily-sync"
 TOKEN = "pa+ss/word==acceptance"
@@ -116,6 +119,69 @@ async def test_a_gateway_timeout_is_settled_by_the_status_route_and_never_called
         assert completed in done["reason"]
         assert done["evidence"]["settled"]["polls"] >= 2
         assert len(server.posts) == 1
+
+
+async def test_killed_in_the_middle_of_the_call_it_never_calls_again_and_the_status_route_settles_it(
+    tmp_path: Path,
+) -> None:
+    """Three o'clock, and the lease that is waited out because the dead runner's call may be on its way: both by setting the clock."""
+    clock = ClockShift(tmp_path / "clock")
+    answering = asyncio.Event()
+    counts = {"success": True, "stats": {"processing": 0, "failed": 2}}
+    async with serving(held(answering, always(200, SUCCESS))) as server:
+        server.status = {**counts, "latest_export": {"import_completed_at": "2026-01-01T03:04:05Z"}}
+        async with triggering(server, tmp_path, {**QUICK, **clock.environment}) as daemon:
+
+            async def adopted() -> bool:
+                return any(line["job"] == JOB for line in logged(daemon, "job_adopted"))
+
+            async def called() -> bool:
+                return bool(server.posts)
+
+            await eventually(adopted, what="the beginning of its schedule")
+            ahead = int((3 * 3600 - time.time()) % 86_400) + 1
+            await looked_at(daemon, clock, ahead)
+            await eventually(called, what="the call")
+            [before] = await pages(daemon, f"/jobs/{JOB}/history")
+            await daemon.kill9()
+            answering.set()
+            completed = iso(time.time() + ahead + 1)
+            server.status = {**counts, "latest_export": {"import_completed_at": completed}}
+            polls = server.polls
+            await daemon.start()
+            await looked_at(daemon, clock, ahead)
+            assert await pages(daemon, f"/jobs/{JOB}/history") == [before], "the lease holds"
+            assert (len(server.posts), server.polls) == (1, polls)
+
+            await looked_at(daemon, clock, ahead + int(LEASE) + 1)
+
+            async def ended() -> bool:
+                [tick] = await pages(daemon, f"/jobs/{JOB}/history")
+                return bool(tick["status"] != "running")
+
+            await eventually(ended, what="the end of the tick")
+            [tick] = await pages(daemon, f"/jobs/{JOB}/history")
+            assert (tick["id"], tick["status"], tick["term"]) == (before["id"], "succeeded", 2)
+            assert tick["sentAt"] == before["sentAt"]
+            died, done = await execution(daemon, before["executionId"]), await execution(daemon, tick["executionId"])
+            assert "its runner died" in died["reason"]
+            assert parse(done["startedAt"]) - parse(died["startedAt"]) >= LEASE
+            assert done["reason"].startswith("an earlier runner called at")
+            assert completed in done["reason"]
+            assert done["evidence"]["call"] == {"sentAt": before["sentAt"], "repeated": False}
+            assert len(server.posts) == 1
+
+
+async def looked_at(daemon: Daemon, clock: ClockShift, ahead: int) -> None:
+    """Set the clock and have every job looked at by it, which a reload does."""
+    before = len(logged(daemon, "reload_ok"))
+    clock.set(ahead)
+    daemon.hup()
+
+    async def reloaded() -> bool:
+        return len(logged(daemon, "reload_ok")) > before
+
+    await eventually(reloaded, what="a reload")
 
 
 async def test_an_import_that_failed_behind_a_gateway_timeout_is_failed(tmp_path: Path) -> None:

@@ -68,19 +68,25 @@ def kind_of(value: Json) -> str:
 
 def same(left: Json, right: Json) -> bool:
     """Equal as JSON. Python's own `==` takes true for 1 and false for 0."""
-    if isinstance(left, dict):
-        return (
-            isinstance(right, dict)
-            and left.keys() == right.keys()
-            and all(same(value, right[name]) for name, value in left.items())
-        )
-    if isinstance(left, list):
-        return (
-            isinstance(right, list)
-            and len(left) == len(right)
-            and all(same(one, other) for one, other in zip(left, right, strict=True))
-        )
-    return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)
+    return bool(left == right) and _alike(left, right)
+
+
+def _alike(left: Json, right: Json) -> bool:
+    """Of two values that Python finds equal: is true nowhere taken for 1? `==` itself is one call into C for a whole record."""
+    kind = type(left)
+    if kind is str or left is right:
+        return True
+    if kind is dict:
+        for name, value in left.items():
+            if type(value) is not str and value is not (other := right[name]) and not _alike(value, other):
+                return False
+        return True
+    if kind is list:
+        for one, other in zip(left, right, strict=True):
+            if type(one) is not str and one is not other and not _alike(one, other):
+                return False
+        return True
+    return (kind is bool) == (type(right) is bool)
 
 
 def canonical(value: Json) -> str:

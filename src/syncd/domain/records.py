@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from syncd.domain.collections import ENTITIES
 from syncd.domain.ids import digest
 from syncd.domain.jsonbody import canonical, same
-from syncd.domain.merge import Rule, merge
+from syncd.domain.merge import Rules, merge
 from syncd.domain.times import DAY, iso, parse
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ Effect = Literal["created", "updated", "unchanged", "deleted", "outdated"]
 _RANK: dict[Operation, int] = {"create": 0, "update": 1, "delete": 2}
 #: A provider's time that lies further in our future is taken for this: otherwise one wrong clock would freeze an entity.
 _FUTURE = DAY
+_LAST_WRITE_WINS = Rules()
 
 
 def entity_partition(tenant_id: str, entity_type: str) -> str:
@@ -115,7 +116,7 @@ def receive(
     entity_type: str,
     subscribers: Sequence[Subscriber],
     now: float,
-    rule: Rule = Rule.LAST_WRITE_WINS,
+    rules: Rules = _LAST_WRITE_WINS,
 ) -> Change:
     """The entity after what a connection said. Applying the same thing again changes nothing, and so does anything older than
     what the connection already said."""
@@ -138,11 +139,11 @@ def receive(
     entity["links"][connection] = link
     if incoming.operation == "delete":
         return _received_deletion(entity, incoming, subscribers=subscribers, now=now, fresh=fresh)
-    return _received_content(entity, incoming, subscribers=subscribers, now=now, rule=rule, fresh=fresh)
+    return _received_content(entity, incoming, subscribers=subscribers, now=now, rules=rules, fresh=fresh)
 
 
 def _received_content(
-    entity: JsonObject, incoming: Incoming, *, subscribers: Sequence[Subscriber], now: float, rule: Rule, fresh: bool
+    entity: JsonObject, incoming: Incoming, *, subscribers: Sequence[Subscriber], now: float, rules: Rules, fresh: bool
 ) -> Change:
     connection = incoming.connection_id
     link = entity["links"][connection]
@@ -154,11 +155,11 @@ def _received_content(
         stored_at=parse(entity["changedAt"]),
         incoming_at=incoming.occurred_at,
         partial=incoming.partial,
-        rule=rule,
+        rules=rules,
     )
     link["base"] = {**(link.get("base") or {}), **incoming.data} if incoming.partial else incoming.data
     content = merged.changed or fresh or revived
-    owes_origin = merged.differs and any(one.connection_id == connection and one.takes_pushes for one in subscribers)
+    owes_origin = bool(merged.owed) and any(one.connection_id == connection and one.takes_pushes for one in subscribers)
     if content:
         entity["data"] = merged.data
         entity["deleted"] = False
@@ -168,12 +169,12 @@ def _received_content(
         entity["version"] += 1
         entity["updatedAt"] = iso(now)
     # A partial event that agrees with us says nothing about a push that the origin is still owed.
-    if not merged.differs and not (incoming.partial and _owes(link)):
+    if not merged.owed and not (incoming.partial and _owes(link)):
         _settled(entity, connection)
     others = [one.connection_id for one in subscribers if one.takes_pushes and one.connection_id != connection]
     _owe(entity, [*(others if content else ()), *((connection,) if owes_origin else ())], now)
     effect: Effect = "created" if fresh or revived else "updated" if merged.changed else "unchanged"
-    return Change(effect=effect, entity=entity, conflicts=merged.conflicts)
+    return Change(effect=effect, entity=entity, conflicts=tuple(one.field for one in merged.resolutions))
 
 
 def _received_deletion(

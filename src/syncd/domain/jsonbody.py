@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 
 from syncd.domain.errors import NotUnderstood
 from syncd.domain.jsontypes import Json, JsonObject
@@ -26,16 +27,18 @@ def parse(body: bytes) -> Json:
     except UnicodeDecodeError as error:
         raise NotUnderstood(f"the body is not UTF-8: byte {error.start} begins no character") from None
     try:
-        value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite, parse_int=_integer
-        )
-        _check(value, 0)
+        value = _READER.decode(text)
     except RecursionError:
         raise NotUnderstood(f"the body is nested deeper than {MAX_DEPTH} levels") from None
     except json.JSONDecodeError as error:
         if not text.strip():
             raise NotUnderstood("the body is empty") from None
         raise NotUnderstood(f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except ValueError:  # Python refuses integers beyond 4,300 digits: reading them takes quadratic time
+        raise NotUnderstood(_long_number(text)) from None
+    _check_depth(value)
+    if b"\\u" in body:  # the only way in: UTF-8 itself holds no surrogates
+        _check_characters(value)
     return value
 
 
@@ -114,29 +117,49 @@ def _finite(text: str) -> float:
     return value
 
 
-def _integer(text: str) -> int:
+def _long_number(text: str) -> str:
+    """Which number it was."""
+    digits = ""
+
+    def found(number: str) -> int:
+        nonlocal digits
+        if not digits and len(number.lstrip("-")) > sys.get_int_max_str_digits():
+            digits = number
+        return 0
+
+    json.loads(text, parse_int=found)
+    return f"the number {digits[:_QUOTED]}... has {len(digits)} digits"
+
+
+def _check_depth(value: Json) -> None:
+    """Level by level: pages of a hundred records are read here, and a call for each value would take longer than decoding it."""
+    level = [value] if isinstance(value, dict | list) else []
+    depth = 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise NotUnderstood(f"the body is nested deeper than {MAX_DEPTH} levels")
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
+
+
+def _check_characters(value: Json) -> None:
     try:
-        return int(text)
-    except ValueError:  # Python refuses beyond 4,300 digits: reading them takes quadratic time
-        raise NotUnderstood(f"the number {text[:_QUOTED]}... has {len(text)} digits") from None
+        if isinstance(value, str):
+            value.encode()
+        elif isinstance(value, list):
+            for inner in value:
+                _check_characters(inner)
+        elif isinstance(value, dict):
+            for name, inner in value.items():
+                name.encode()
+                _check_characters(inner)
+    except UnicodeEncodeError:
+        raise NotUnderstood("the body holds half of a surrogate pair, which is no character") from None
 
 
-def _check(value: Json, depth: int) -> None:
-    if isinstance(value, str):
-        if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise NotUnderstood("the body holds half of a surrogate pair, which is no character") from None
-        return
-    if not isinstance(value, dict | list):
-        return
-    if depth >= MAX_DEPTH:
-        raise NotUnderstood(f"the body is nested deeper than {MAX_DEPTH} levels")
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            _check(name, depth)
-            _check(inner, depth + 1)
-    else:
-        for inner in value:
-            _check(inner, depth + 1)
+_READER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite)

@@ -3,111 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from syncd.adapters.embedded.blobs import open_blobs
 from syncd.adapters.embedded.store import open_store
 from syncd.domain.errors import Bin, Rejected, ServerFault, Throttled, Unavailable
 from syncd.domain.messages import MESSAGE_LIFETIME, Envelope
 from syncd.domain.outcomes import DONE, Continue, Outcome, Park, Retry, Snooze
-from syncd.ports.observe import Observe
-from syncd.ports.queue import Delivery, Depth, Message, Next, Queue
-from syncd.runtime.claimcheck import ClaimCheckedQueue
-from syncd.runtime.executor import Executor
-from syncd.runtime.work import Handle, Handler, Work, WorkerLimits, Workload
-from syncd.runtime.worker import Worker
+from syncd.ports.queue import Message
+from syncd.runtime.work import Handle, Work, WorkerLimits
 from syncd.testing.clock import FrozenClock
-
-Q = "sync-outbound"
-
-
-@dataclass
-class Bench:
-    queue: Queue
-    worker: Worker
-    executor: Executor
-    clock: FrozenClock
-    parked: list[tuple[Bin, str, bytes]] = field(default_factory=list)
-    seen: list[Work] = field(default_factory=list)
-    observed: list[str] = field(default_factory=list)
-
-    async def send(self, name: str = "m", body: bytes = b"{}", **facts: object) -> None:
-        await self.queue.send(Q, [Message(Envelope(kind="test", origin_id=name, **facts), body)])  # type: ignore[arg-type] - facts of the envelope by name
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Give the loop and the writer thread turns until it is so; the test's own timeout bounds it."""
-        while not condition():
-            await asyncio.sleep(0)
-
-    async def depth(self) -> Depth:
-        return await self.queue.depth(Q)
-
-    async def quiet(self) -> None:
-        """Until nothing runs and nothing is ready."""
-        while True:
-            await self.until(lambda: self.worker.in_flight == 0)
-            depth = await self.depth()
-            if not depth.ready and not depth.leased:
-                return
-
-
-@asynccontextmanager
-async def bench(
-    tmp_path: Path, handle: Handle, *, limits: WorkerLimits | None = None, inline_bytes: int = 65536, **times: float
-) -> AsyncIterator[Bench]:
-    clock = FrozenClock()
-    async with open_store(tmp_path, clock=clock, durable=False) as store, open_blobs(tmp_path / "blobs") as blobs:
-        queue = ClaimCheckedQueue(store.queue, blobs, inline_bytes=inline_bytes, clock=clock)
-        parked: list[tuple[Bin, str, bytes]] = []
-        seen: list[Work] = []
-        observed: list[str] = []
-
-        def observe(event: str, /, **facts: object) -> None:
-            observed.append(event)
-
-        async def park(delivery: Delivery, where: Bin, reason: str) -> None:
-            parked.append((where, reason, delivery.body))
-
-        async def watched(work: Work) -> Outcome:
-            seen.append(work)
-            return await handle(work)
-
-        observer: Observe = observe
-        executor = Executor(queue=queue, blobs=blobs, park=park, clock=clock, observe=observer)
-        workload = Workload(
-            handlers={"test": Handler(handle=watched, **times)},  # type: ignore[arg-type]  # limits by name
-            limits={Q: limits or WorkerLimits(minimum=4, maximum=16)},
-        )
-        worker = Worker(
-            name=Q, queue=queue, executor=executor, workload=lambda: workload, clock=clock, observe=observer
-        )
-        tasks = [asyncio.create_task(worker.run()), asyncio.create_task(worker.patrol())]
-        try:
-            yield Bench(queue, worker, executor, clock, parked, seen, observed)
-        finally:
-            worker.stop_leasing()
-            await worker.drain(clock.monotonic())
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def answering(*outcomes: Outcome | Exception) -> Handle:
-    """A handler that ends in these ways, one a call; the last repeats."""
-    rest = list(outcomes)
-
-    async def handle(work: Work) -> Outcome:
-        outcome = rest.pop(0) if len(rest) > 1 else rest[0]
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    return handle
+from tests.integration.runtime.bench import Q, answering, bench
 
 
 async def test_done_completes_the_message(tmp_path: Path) -> None:
@@ -219,46 +127,6 @@ async def test_kinds_and_schemas_of_a_newer_release_are_snoozed_not_parked(tmp_p
             await asyncio.sleep(0)
         assert b.seen == []
         assert b.parked == []
-
-
-async def test_a_large_body_goes_through_a_blob_and_reaches_the_handler_whole(tmp_path: Path) -> None:
-    async with bench(tmp_path, answering(Retry(after=1.0, reason="again"), DONE), inline_bytes=100) as b:
-        await b.send(body=b"x" * 5000)
-        await b.until(lambda: len(b.seen) == 1)
-        await b.quiet()
-        await b.clock.advance(1.5)
-        await b.until(lambda: len(b.seen) == 2)
-        assert [work.body for work in b.seen] == [b"x" * 5000] * 2
-        assert b.seen[0].envelope.body_ref == b.seen[1].envelope.body_ref
-        assert b.seen[0].delivery.body == b""
-
-
-async def test_a_message_whose_blob_is_gone_is_parked_for_us_and_not_for_its_tenant(tmp_path: Path) -> None:
-    async with bench(tmp_path, answering(DONE)) as b:
-        await b.queue.send(Q, [Message(Envelope(kind="test", origin_id="m", body_ref="claims/20260101/gone"))])
-        await b.until(lambda: len(b.parked) == 1)
-        await b.quiet()
-        reason = "the body is gone: there is no blob claims/20260101/gone"
-        assert b.parked == [("we_must_act", reason, b"")]
-        assert b.seen == []
-
-
-async def test_a_body_in_a_blob_lives_as_long_as_its_message_goes_on(tmp_path: Path) -> None:
-    clock = FrozenClock()
-    async with open_store(tmp_path, clock=clock, durable=False) as store, open_blobs(tmp_path / "blobs") as blobs:
-        queue = ClaimCheckedQueue(store.queue, blobs, inline_bytes=100, clock=clock)
-        await queue.send(Q, [Message(Envelope(kind="test", origin_id="m"), b"x" * 5000)])
-        references = []
-        for days in (5, 2, 1):
-            [delivery] = await queue.lease(Q, 1, duration=30.0)
-            references.append(delivery.envelope.body_ref)
-            await clock.advance(days * 86400)
-            await queue.settle([Next(delivery, Message(delivery.envelope.next_hop(), delivery.body))])
-        first, second, third = references
-        assert first == second
-        assert third is not None
-        assert third != second
-        assert await blobs.get(third) == b"x" * 5000
 
 
 def holding(gate: asyncio.Event) -> Handle:

@@ -17,6 +17,8 @@ class Call:
     secret_headers: Mapping[str, Secret] = field(default_factory=dict)
     """Sent to the URL's own origin only; a redirect elsewhere is not followed."""
     body: bytes = b""
+    secret_body: Secret | None = None
+    """Sent instead of `body`, and treated like `secret_headers`: a form that holds a refresh token."""
     timeout: float = 30.0
     """Seconds for everything: connecting, sending, waiting, reading."""
     max_response_bytes: int = 1024 * 1024

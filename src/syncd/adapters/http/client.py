@@ -63,6 +63,19 @@ def connection_seen() -> TraceConfig:
     return trace
 
 
+async def sent_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """The library sends PUT and DELETE again by itself where a kept connection turns out closed, and repeats by that what may have
+    been processed: a conditional write would then fail on its own success. It knows by the class; another class stops it."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:  # certainly not sent
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        if request.method in ("GET", "HEAD"):
+            raise
+        raise aiohttp.ClientConnectionError(str(error) or "the server closed the connection") from error
+
+
 @asynccontextmanager
 async def open_session(
     *,
@@ -88,6 +101,7 @@ async def open_session(
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None),  # each call has one of its own, for everything
         trace_configs=[connection_seen()],
+        middlewares=(sent_once,),
     )
     async with session:
         yield session

@@ -1,0 +1,146 @@
+"""How a provider's JSON shows an object, and its objects as records.
+
+What is not as the shape says costs one record, never the page: it is set aside with its reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from syncd.domain.dotted import ABSENT, Path, getter, nested, shown, without
+from syncd.domain.jsonbody import kind_of
+from syncd.domain.timestamps import read_time
+from syncd.ports.provider import Record, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from syncd.domain.jsontypes import Json, JsonObject
+
+#: Characters; the same bound as for ids in webhooks (domain/events).
+MOST_ID = 500
+
+
+def external_id(value: Json, where: str = "id") -> str:
+    """Text, or a whole number as text. Raises ValueError for what cannot tell one object from another, and for what would lead a
+    path out of its collection."""
+    if type(value) is str:
+        if 0 < len(value) <= MOST_ID and value not in (".", "..") and value.isprintable():
+            return value
+        raise ValueError(f"{where} is empty, longer than {MOST_ID} characters, or no id: {value[:40]!r}")
+    if type(value) is int:
+        return str(value)
+    if value is ABSENT:
+        raise ValueError(f"{where} is missing")
+    raise ValueError(f"{where} is {kind_of(value)}{f' ({value})' if isinstance(value, float) else ''}; it must be text or a whole number")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deleted:
+    """Where an object says that it is deleted."""
+
+    path: Path
+    values: tuple[str, ...] | None = None
+    """Those that mean it, as text; None: whatever is not null, false, 0, empty or absent (a flag, a time of deletion)."""
+
+    def reader(self) -> Callable[[JsonObject], bool]:
+        get, values = getter(self.path), self.values
+        if values is None:
+            return lambda item: get(item) not in (ABSENT, None, False, 0, "", "0", "false", "False")
+        return lambda item: str(get(item)) in values
+
+
+class Shape:
+    """Made once for each type and connection; what it needs to know about a record is then at hand.
+
+    `fields`: name in `Record.data` -> where the provider has it; None: the whole object without what is read otherwise and without
+    `hidden`.
+    """
+
+    def __init__(
+        self,
+        *,
+        id: Path = ("id",),  # noqa: A002 (the word that everybody uses)
+        updated_at: Path | None = None,
+        version: Path | None = None,
+        deleted: Deleted | None = None,
+        fields: Mapping[str, Path] | None = None,
+        hidden: Sequence[Path] = (),
+    ) -> None:
+        self._id_path = id
+        self._id = getter(id)
+        self._updated_path = updated_at
+        self._updated = None if updated_at is None else getter(updated_at)
+        self._version = None if version is None else getter(version)
+        self._deleted = None if deleted is None else deleted.reader()
+        self._paths = fields
+        self._fields = None if fields is None else [(name, getter(path)) for name, path in fields.items()]
+        paths = (id, updated_at, version, deleted and deleted.path, *hidden)
+        away = tuple(path for path in paths if path)
+        self._names_away = tuple(path[0] for path in away if len(path) == 1)
+        self._deep_away = tuple(path for path in away if len(path) > 1)
+
+    # -- reading --
+
+    def page(self, items: Sequence[Json]) -> tuple[list[Record], list[Unreadable]]:
+        """A page's items as records, in their order, and those that are none."""
+        records: list[Record] = []
+        unreadable: list[Unreadable] = []
+        record = self.record
+        for position, item in enumerate(items):
+            try:
+                records.append(record(item))
+            except ValueError as error:
+                unreadable.append(Unreadable(position, str(error), item))
+        return records, unreadable
+
+    def record(self, item: Json, *, version: str | None = None) -> Record:
+        """`version`: from outside the object, such as an ETag. Raises ValueError with the reason."""
+        if type(item) is not dict:
+            raise ValueError(f"it is {kind_of(item)}, not an object")
+        value = self._id(item)
+        identifier = value if type(value) is str and value.isalnum() and len(value) < MOST_ID else self.id_of(item)
+        updated_at = None
+        if self._updated is not None:
+            stamp = self._updated(item)
+            if stamp is not ABSENT and stamp is not None and stamp != "":
+                try:
+                    updated_at = read_time(stamp)
+                except ValueError as error:
+                    raise ValueError(f"{shown(self._updated_path or ())}: {error}") from None
+        return Record(
+            external_id=identifier,
+            data=self.data(item),
+            updated_at=updated_at,
+            version=version if self._version is None else self._version_of(item),
+            deleted=self._deleted is not None and self._deleted(item),
+        )
+
+    def id_of(self, item: JsonObject) -> str:
+        """Raises ValueError."""
+        return external_id(self._id(item), shown(self._id_path))
+
+    def data(self, item: JsonObject) -> JsonObject:
+        """The content of an object. Never the object itself."""
+        if self._fields is not None:
+            return {name: value for name, get in self._fields if (value := get(item)) is not ABSENT}
+        found = item.copy()
+        for name in self._names_away:
+            found.pop(name, None)
+        for path in self._deep_away:
+            found = without(found, path)
+        return found
+
+    def _version_of(self, item: JsonObject) -> str | None:
+        assert self._version is not None
+        value = self._version(item)
+        return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
+
+    # -- writing --
+
+    def written(self, data: JsonObject) -> JsonObject:
+        """Content as the provider wants it."""
+        if self._paths is None:
+            return dict(data)
+        return nested({self._paths[name]: value for name, value in data.items() if name in self._paths})

@@ -56,9 +56,7 @@ class Paging:
         found: dict[str, str] = {}
         if self.limit is not None:
             found[self.limit] = str(max(1, min(limit, self.most)))
-        if self.style == "page":
-            found[self.parameter] = str(self._position(cursor)[0])
-        elif self.style == "offset" and cursor is not None:
+        if self.style == "page" or (self.style == "offset" and cursor is not None):
             found[self.parameter] = str(self._position(cursor)[0])
         elif self.style == "cursor" and cursor is not None:
             found[self.parameter] = cursor
@@ -73,12 +71,12 @@ class Paging:
             return None
         if self.style in ("page", "offset"):
             return self._numbered(cursor, count, records, body)
-        token = link if self.next is None else getter(self.next)(body)
+        token: Json = link if self.next is None else getter(self.next)(body)
         if token in (ABSENT, None, False, ""):
             return None
         if not (type(token) is str or (type(token) is int and self.style == "cursor")):
             raise ServerFault(f"the next page at {shown(self.next or ())} is {kind_of(token)}, not a text")
-        found = urljoin(asked, token) if self.style == "link" else str(token)
+        found = urljoin(asked, str(token)) if self.style == "link" else str(token)
         if len(found) > MOST_TOKEN:
             raise ServerFault(f"the next page at {shown(self.next or ())} has {len(found)} characters")
         if found == cursor:
@@ -110,4 +108,3 @@ class Paging:
         if not (number.isascii() and number.isdigit() and len(number) < 19):
             raise Invalid(f"{cursor[:60]!r} is no place in a list that is read by {self.style}")
         return int(number), content
-

@@ -11,6 +11,7 @@ The settings of a connection:
       query objectQuery                fixed parameters of list, and of get
       items                            where a list's answer holds the objects; absent: the answer is the list
       item                             where an answer about one object holds it; absent: the answer is the object
+      answers object | id              whether create and update answer the object, or its id alone; it is then read
       wrap                             the name under which a written object is sent; absent: as it is
       id updatedAt version deleted     where an object holds them; deleted also {path, values}
       etag                             true: the header ETag of an answer about one object is its version
@@ -29,6 +30,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from syncd.adapters.http.paging import PAGING_STYLES, Paging
@@ -44,7 +46,7 @@ from syncd.ports.provider import Creates, Kind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from syncd.domain.jsontypes import Json, JsonObject
+    from syncd.domain.jsontypes import JsonObject
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")  # RFC 9110, token
 _SECRET_HEADER = re.compile(r"authorization|cookie|secret|token|api-?key|password", re.IGNORECASE)
@@ -67,7 +69,7 @@ class TypePlan:
 
     kind: Kind
     shape: Shape
-    paging: Paging = Paging()
+    paging: Paging
     list: str | None = None
     get: str | None = None
     create: str | None = None
@@ -79,6 +81,7 @@ class TypePlan:
     object_query: Mapping[str, str] = field(default_factory=dict)
     items: Path = ()
     item: Path = ()
+    answers_id: bool = False
     wrap: str | None = None
     etag: bool = False
     conditional: str | None = None
@@ -122,7 +125,9 @@ def _read(settings: JsonObject) -> tuple[Plan, dict[str, str]]:
         if not _HEADER_NAME.fullmatch(name):
             top.wrong(f"headers.{name}", "is not the name of a header")
         elif _SECRET_HEADER.search(name):
-            top.wrong(f"headers.{name}", "a secret does not belong into settings, which are shown; send it in credential")
+            top.wrong(
+                f"headers.{name}", "a secret does not belong into settings, which are shown; send it in credential"
+            )
     test = _template(top, "test", with_id=False)
     wanted = top.object("types", needed=True)
     if not wanted and "types" in top:
@@ -185,6 +190,7 @@ def _type(name: str, given: Complaints) -> TypePlan:
             id=identifier,
             updated_at=updated_at,
             version=version,
+            exact_version=conditional == "field",
             deleted=deleted,
             fields=fields,
             hidden=(marker,) if marker else (),
@@ -196,6 +202,7 @@ def _type(name: str, given: Complaints) -> TypePlan:
         object_query=given.texts("objectQuery"),
         items=given.path("items") or (),
         item=given.path("item") or (),
+        answers_id=given.choice("answers", ("object", "id"), default="object") == "id",
         wrap=given.text("wrap"),
         etag=etag,
         conditional=conditional,
@@ -292,7 +299,7 @@ def _fields(given: Complaints) -> Mapping[str, Path] | None:
 def _apart(given: Complaints, fields: Mapping[str, Path]) -> None:
     """Two names for one place, or for a place inside another, could be told different things."""
     paths = sorted((path, name) for name, path in fields.items())
-    for (path, name), (other, second) in zip(paths, paths[1:], strict=False):
+    for (path, name), (other, second) in pairwise(paths):
         if other[: len(path)] == path:
             given.wrong(f"fields.{second}", f"{shown(other)} is part of what {name} names already")
 
@@ -306,9 +313,7 @@ def _writable(given: Complaints, fields: Mapping[str, Path] | None) -> Fields:
     # A place inside a list cannot be written alone.
     inside = [name for name, path in (fields or {}).items() if any(part.isdigit() for part in path)]
     allowed = fields if writable is None and fields is not None else writable
-    return Fields(
-        writable=None if allowed is None else frozenset(allowed), read_only=frozenset((*read_only, *inside))
-    )
+    return Fields(writable=None if allowed is None else frozenset(allowed), read_only=frozenset((*read_only, *inside)))
 
 
 def _paging(given: Complaints) -> Paging:
@@ -336,8 +341,3 @@ def _paging(given: Complaints) -> Paging:
     )
     section.finish()
     return found
-
-
-def quoted_etag(version: str) -> Json:
-    """An entity tag as RFC 9110 writes it."""
-    return version if version.startswith(('"', 'W/"')) else f'"{version}"'

@@ -5,6 +5,7 @@ What is not as the shape says costs one record, never the page: it is set aside 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,9 @@ def external_id(value: Json, where: str = "id") -> str:
         return str(value)
     if value is ABSENT:
         raise ValueError(f"{where} is missing")
-    raise ValueError(f"{where} is {kind_of(value)}{f' ({value})' if isinstance(value, float) else ''}; it must be text or a whole number")
+    raise ValueError(
+        f"{where} is {kind_of(value)}{f' ({value})' if isinstance(value, float) else ''}; it must be text or a whole number"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +57,7 @@ class Deleted:
 class Shape:
     """Made once for each type and connection; what it needs to know about a record is then at hand.
 
-    `fields`: name in `Record.data` -> where the provider has it; None: the whole object without what is read otherwise and without
+    `exact_version`: `Record.version` is JSON, so that it can be sent back as the number or text that it was. `fields`: name in `Record.data` -> where the provider has it; None: the whole object without what is read otherwise and without
     `hidden`.
     """
 
@@ -64,6 +67,7 @@ class Shape:
         id: Path = ("id",),  # noqa: A002 (the word that everybody uses)
         updated_at: Path | None = None,
         version: Path | None = None,
+        exact_version: bool = False,
         deleted: Deleted | None = None,
         fields: Mapping[str, Path] | None = None,
         hidden: Sequence[Path] = (),
@@ -73,6 +77,7 @@ class Shape:
         self._updated_path = updated_at
         self._updated = None if updated_at is None else getter(updated_at)
         self._version = None if version is None else getter(version)
+        self._exact_version = exact_version
         self._deleted = None if deleted is None else deleted.reader()
         self._paths = fields
         self._fields = None if fields is None else [(name, getter(path)) for name, path in fields.items()]
@@ -95,12 +100,18 @@ class Shape:
                 unreadable.append(Unreadable(position, str(error), item))
         return records, unreadable
 
-    def record(self, item: Json, *, version: str | None = None) -> Record:
-        """`version`: from outside the object, such as an ETag. Raises ValueError with the reason."""
+    def record(self, item: Json, *, version: str | None = None, known_id: str | None = None) -> Record:
+        """`version`: from outside the object, such as an ETag. `known_id`: of an object that need not name its own. Raises ValueError
+        with the reason."""
         if type(item) is not dict:
             raise ValueError(f"it is {kind_of(item)}, not an object")
         value = self._id(item)
-        identifier = value if type(value) is str and value.isalnum() and len(value) < MOST_ID else self.id_of(item)
+        if type(value) is str and value.isalnum() and len(value) < MOST_ID:
+            identifier = value
+        elif value is ABSENT and known_id is not None:
+            identifier = known_id
+        else:
+            identifier = external_id(value, shown(self._id_path))
         updated_at = None
         if self._updated is not None:
             stamp = self._updated(item)
@@ -117,10 +128,6 @@ class Shape:
             deleted=self._deleted is not None and self._deleted(item),
         )
 
-    def id_of(self, item: JsonObject) -> str:
-        """Raises ValueError."""
-        return external_id(self._id(item), shown(self._id_path))
-
     def data(self, item: JsonObject) -> JsonObject:
         """The content of an object. Never the object itself."""
         if self._fields is not None:
@@ -135,7 +142,9 @@ class Shape:
     def _version_of(self, item: JsonObject) -> str | None:
         assert self._version is not None
         value = self._version(item)
-        return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
+        if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
+            return None
+        return json.dumps(value) if self._exact_version else str(value)
 
     # -- writing --
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from syncd.bootstrap.flows import Flows, build_flows, handlers_of
 from syncd.bootstrap.jobs import build_jobs
 from syncd.bootstrap.ports import Ports
+from syncd.bootstrap.purging import guarded
+from syncd.domain.errors import Bin
 from syncd.domain.principal import Principal
 from syncd.domain.secrets import Secret
 from syncd.flows.jobs import Job
@@ -23,14 +25,19 @@ from syncd.flows.operate.jobs import JobsFlow
 from syncd.flows.operate.queues import QueuesFlow
 from syncd.flows.operate.settings import SettingsFlow
 from syncd.flows.operate.tasks import TasksFlow
+from syncd.flows.operate.tenants import TenantsFlow
 from syncd.flows.operate.vaultkey import VaultKeyFlow
 from syncd.flows.operate.webhooks import WebhooksFlow
 from syncd.flows.overlay import Overlay
+from syncd.flows.purge import Purge
+from syncd.flows.purged import Purged
+from syncd.flows.purgesurvey import Survey
 from syncd.flows.ticks import Ticks
 from syncd.http.auth import Tokens
 from syncd.http.services import HttpLimits, Operate, Services
 from syncd.ports.control import Control
 from syncd.ports.events import Events
+from syncd.ports.queue import Delivery
 from syncd.runtime.work import Handler, WorkerLimits, Workload
 from syncd.settings import Loaded, Settings
 
@@ -46,10 +53,16 @@ class Generation:
     workload: Workload
     jobs: tuple[Job, ...]
     services: Services
+    purged: Purged
 
     @property
     def settings(self) -> Settings:
         return self.loaded.settings
+
+    async def park(self, delivery: Delivery, where: Bin, reason: str) -> None:
+        """Set a message aside, unless it is one of a purged tenant. May be repeated."""
+        if not await self.purged.takes(delivery.envelope, delivery.enqueued_at, remembered=False):
+            await self.flows.park(delivery, where, reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,16 +88,18 @@ def build_generation(number: int, loaded: Loaded, around: Surroundings) -> Gener
     flows = build_flows(settings, ports)
     jobs = (*build_jobs(settings, ports), *around.extra_jobs)
     roles = frozenset(settings.daemon.roles)
+    purged = Purged(documents=ports.documents, blobs=ports.blobs, clock=ports.clock, observe=ports.observe)
+    handlers = guarded({**handlers_of(settings, flows), **around.extra_handlers}, purged)
     return Generation(
         number=number,
         loaded=loaded,
         flows=flows,
-        workload=Workload(handlers={**handlers_of(settings, flows), **around.extra_handlers}, limits=_limits(settings)),
+        workload=Workload(handlers=handlers, limits=_limits(settings)),
         jobs=jobs,
         services=Services(
             accept=flows.accept if "webhooks" in roles else None,
             registrations=flows.registrations,
-            operate=_operate(loaded, flows, jobs, around),
+            operate=_operate(loaded, flows, jobs, purged, around),
             tokens=Tokens(_tokens(settings, around.own_token), failures=settings.http.login_failures),
             limits=HttpLimits(api_bytes=settings.http.max_body_bytes, body_timeout=settings.http.body_timeout),
             control=around.control,
@@ -94,6 +109,7 @@ def build_generation(number: int, loaded: Loaded, around: Surroundings) -> Gener
             clock=ports.clock,
             roles=roles,
         ),
+        purged=purged,
     )
 
 
@@ -124,7 +140,24 @@ def _tokens(settings: Settings, own: Secret | None) -> Sequence[tuple[Principal,
     return [*tokens, (Principal(name="admin", role="operate"), admin)] if admin else tokens
 
 
-def _operate(loaded: Loaded, flows: Flows, jobs: Sequence[Job], around: Surroundings) -> Operate:
+def _tenants(loaded: Loaded, flows: Flows, purged: Purged, ports: Ports) -> TenantsFlow:
+    documents, vault, clock = ports.documents, ports.vault, ports.clock
+    survey = Survey(
+        documents=documents, queue=ports.queue, vault=vault, clock=clock, queues=tuple(loaded.settings.queues)
+    )
+    purge = Purge(
+        documents=documents,
+        vault=vault,
+        blobs=ports.blobs,
+        registrations=flows.registrations,
+        survey=survey,
+        purged=purged,
+        clock=clock,
+    )
+    return TenantsFlow(purge=purge, survey=survey, audit=flows.audit)
+
+
+def _operate(loaded: Loaded, flows: Flows, jobs: Sequence[Job], purged: Purged, around: Surroundings) -> Operate:
     ports, control, audit = around.ports, around.control, flows.audit
     documents, clock = ports.documents, ports.clock
     webhooks = WebhooksFlow(registrations=flows.registrations, documents=documents, audit=audit)
@@ -161,4 +194,5 @@ def _operate(loaded: Loaded, flows: Flows, jobs: Sequence[Job], around: Surround
             overlay=Overlay(documents=documents, clock=clock), control=control, audit=audit, check=check_overlay
         ),
         vault_key=VaultKeyFlow(vault=ports.vault, audit=audit),
+        tenants=_tenants(loaded, flows, purged, ports),
     )

@@ -205,7 +205,7 @@ async def build_daemon(
         executor = Executor(
             queue=ports.queue,
             blobs=ports.blobs,
-            park=lambda *parked: control.current.flows.park(*parked),
+            park=lambda *parked: control.current.park(*parked),
             clock=clock,
             observe=observe,
         )

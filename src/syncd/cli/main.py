@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "credentials": ("credentials", "command", "Rotate the key under which credentials are kept."),
     "webhooks": ("webhooks", "command", "Register, rotate, verify and replay webhooks."),
     "conflicts": ("conflicts", "command", "List and resolve conflicts."),
+    "tenants": ("tenants", "command", "Remove a tenant everywhere."),
     "backup": ("backup", "command", "Copy the store while it runs."),
     "scaler": ("scaler", "command", "Plan, show and sweep container groups."),
     "costs": ("costs", "command", "Import, trigger and report costs."),

@@ -25,6 +25,11 @@ class Collection:
     """Seconds that a document lives after its last write, None for ever; a write may say otherwise."""
     paths: tuple[str, ...] = ()
     """Top-level fields that queries may compare and sort by. Ids may always be sorted by."""
+    scanned: tuple[str, ...] = ()
+    """Top-level fields that only cold queries over all partitions compare: nothing is sorted by them, and no index of them makes
+    every write dearer."""
+    across: tuple[str, ...] = ()
+    """Those of `paths` by which queries over all partitions select or sort while many documents must not be looked at."""
     schema: int = 1
     """Version of the document's shape that this release writes."""
     upgrades: tuple[Upgrade, ...] = ()
@@ -45,7 +50,12 @@ class Collection:
         return data
 
 
-ENTITIES = Collection(name="entities", partition="tenantId:type", paths=("updatedAt", "dirtySince", "deleted"))
+ENTITIES = Collection(
+    name="entities",
+    partition="tenantId:type",
+    paths=("updatedAt", "dirtySince", "deleted"),
+    scanned=("tenantId",),
+)
 CONNECTIONS = Collection(name="connections", partition="id", paths=("tenantId", "integrationId"))
 REGISTRATIONS = Collection(name="webhooks", partition="id", paths=("tenantId", "connectionId"))
 AUDIT_ROWS = Collection(
@@ -53,12 +63,22 @@ AUDIT_ROWS = Collection(
     partition="registrationId:first hex digit of the hash",
     ttl=7 * DAY,
     paths=("timestamp", "status"),
+    scanned=("tenantId",),
 )
 TASKS = Collection(
-    name="sync-tasks", partition="tenantId", paths=("status", "priority", "nextScheduled", "createdAt", "connectionId")
+    name="sync-tasks",
+    partition="tenantId",
+    paths=("status", "priority", "nextScheduled", "nextRunAt", "checkAt", "createdAt", "connectionId"),
+    across=("status", "nextScheduled", "nextRunAt", "checkAt"),
 )
-RESULTS = Collection(name="sync-results", partition="integrationId:yyyymm", ttl=90 * DAY, paths=("createdAt", "taskId"))
-CURSORS = Collection(name="cursors", partition="connectionId")
+RESULTS = Collection(
+    name="sync-results",
+    partition="integrationId:yyyymm",
+    ttl=90 * DAY,
+    paths=("createdAt", "taskId"),
+    scanned=("tenantId",),
+)
+CURSORS = Collection(name="cursors", partition="connectionId", scanned=("tenantId",))
 CONFLICTS = Collection(name="conflicts", partition="tenantId", paths=("status", "createdAt", "entityId"))
 CREDENTIALS = Collection(name="credentials", partition="tenantId", paths=("status", "expiresAt"))
 SCHEDULES = Collection(name="schedules", partition="job", paths=("kind", "status", "at"))
@@ -70,6 +90,8 @@ PARKED = Collection(
 )
 SETTINGS = Collection(name="settings", partition="id", paths=("version",))
 ROLLUPS = Collection(name="rollups", partition="scope:yyyymm", ttl=400 * DAY)
+#: Kept longer than any message lives (messages.MESSAGE_LIFETIME), so that what still waits of a purged tenant is recognised.
+PURGES = Collection(name="purges", partition="tenantId", ttl=30 * DAY)
 AUDIT = Collection(name="audit", partition="yyyymmdd", ttl=365 * DAY, paths=("at", "actor"))
 
 COLLECTIONS: dict[str, Collection] = {
@@ -89,6 +111,7 @@ COLLECTIONS: dict[str, Collection] = {
         PARKED,
         SETTINGS,
         ROLLUPS,
+        PURGES,
         AUDIT,
     )
 }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from syncd.flows.operate.queues import QueuesFlow
     from syncd.flows.operate.settings import SettingsFlow
     from syncd.flows.operate.tasks import TasksFlow
+    from syncd.flows.operate.tenants import TenantsFlow
     from syncd.flows.operate.vaultkey import VaultKeyFlow
     from syncd.flows.operate.webhooks import WebhooksFlow
     from syncd.flows.registrations import Registrations
@@ -50,6 +51,7 @@ class Operate:
     executions: ExecutionsFlow
     settings: SettingsFlow
     vault_key: VaultKeyFlow
+    tenants: TenantsFlow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -170,6 +170,9 @@ EVENTS: dict[str, Event] = {
     "job_paused": Event(),
     "job_resumed": Event(),
     "execution_not_recorded": Event(level="warning"),
+    "purged_message_dropped": Event(
+        counts=(Count("purged_messages", "Messages of purged tenants that ended unworked.", ("kind",)),), lines="debug"
+    ),
     "duty_failed": Event(
         counts=(Count("duties_failed", "Parts of maintenance that failed.", ("duty",)),), level="warning"
     ),

@@ -35,10 +35,14 @@ from syncd.flows.operate.jobs import JobsFlow
 from syncd.flows.operate.queues import QueuesFlow
 from syncd.flows.operate.settings import SettingsFlow
 from syncd.flows.operate.tasks import TasksFlow
+from syncd.flows.operate.tenants import TenantsFlow
 from syncd.flows.operate.vaultkey import VaultKeyFlow
 from syncd.flows.operate.webhooks import WebhooksFlow
 from syncd.flows.overlay import Overlay
 from syncd.flows.parked import Parked
+from syncd.flows.purge import Purge
+from syncd.flows.purged import Purged
+from syncd.flows.purgesurvey import Survey
 from syncd.flows.registrations import Registrations
 from syncd.flows.subscriptions import Subscriptions
 from syncd.flows.ticks import Ticks
@@ -263,6 +267,16 @@ async def opened(
         rows = AuditRows(documents=documents, clock=clock, owner="test/1", sole=True)
         parked = Parked(documents=documents, queue=queue, clock=clock, observe=observe)
         webhooks = WebhooksFlow(registrations=registrations, documents=documents, audit=audit)
+        survey = Survey(documents=documents, queue=queue, vault=vault, clock=clock, queues=QUEUES)
+        purge = Purge(
+            documents=documents,
+            vault=vault,
+            blobs=blobs,
+            registrations=registrations,
+            survey=survey,
+            purged=Purged(documents=documents, blobs=blobs, clock=clock, observe=observe),
+            clock=clock,
+        )
         services = Services(
             accept=Accept(
                 registrations=registrations,
@@ -298,6 +312,7 @@ async def opened(
                     check=check_overlay,
                 ),
                 vault_key=VaultKeyFlow(vault=vault, audit=audit),
+                tenants=TenantsFlow(purge=purge, survey=survey, audit=audit),
             ),
             tokens=Tokens(
                 [

@@ -1,4 +1,7 @@
-"""Documents in SQLite: one table a collection, a generated column and a partial index a declared path."""
+"""Documents in SQLite: one table a collection, a generated column and a partial index a declared path.
+
+A path that is only scanned has its column, which takes no space and is there at once in a file of an earlier release, and no index.
+"""
 
 from __future__ import annotations
 
@@ -43,13 +46,19 @@ def create_tables(connection: sqlite3.Connection, collections: Iterable[Collecti
         )
         connection.execute(f"CREATE INDEX IF NOT EXISTS {table}_expires ON {table} (expires) WHERE expires IS NOT NULL")
         known = {row[1] for row in connection.execute(f"PRAGMA table_xinfo({table})")}
-        for path in collection.paths:
+        for path in (*collection.paths, *collection.scanned):
             if f"p_{path}" not in known:
                 connection.execute(
                     f"ALTER TABLE {table} ADD COLUMN p_{path} GENERATED ALWAYS AS (json_extract(body, '$.{path}')) VIRTUAL"
                 )
+        for path in collection.paths:
             connection.execute(
                 f"CREATE INDEX IF NOT EXISTS {table}_{path} ON {table} (partition, p_{path}, id) WHERE p_{path} IS NOT NULL"
+            )
+        for path in collection.across:
+            connection.execute(
+                f"CREATE INDEX IF NOT EXISTS {table}_across_{path} ON {table} (p_{path}, partition, id)"
+                f" WHERE p_{path} IS NOT NULL"
             )
 
 

@@ -22,10 +22,10 @@ def table_of(collection: Collection) -> str:
     return "doc_" + collection.name.replace("-", "_")
 
 
-def _column(collection: Collection, path: str) -> str:
-    if path not in collection.paths:
-        declared = ", ".join(collection.paths) or "none"
-        raise Invalid(f"{collection.name} cannot be queried by {path!r}; declared paths: {declared}")
+def _column(collection: Collection, path: str, declared: Sequence[str]) -> str:
+    if path not in declared:
+        names = ", ".join(declared) or "none"
+        raise Invalid(f"{collection.name} cannot be queried by {path!r}; declared paths: {names}")
     return f"p_{path}"
 
 
@@ -33,7 +33,7 @@ def _conditions(collection: Collection, where: Sequence[Condition]) -> tuple[lis
     clauses: list[str] = []
     arguments: list[Json] = []
     for condition in where:
-        column = _column(collection, condition.path)
+        column = _column(collection, condition.path, (*collection.paths, *collection.scanned))
         if condition.op == "absent":
             clauses.append(f"{column} IS NULL")
             continue
@@ -85,7 +85,7 @@ def compile_count(
 
 
 def _keys(collection: Collection, query: Query) -> list[str]:
-    order = [] if query.order is None else [_column(collection, query.order)]
+    order = [] if query.order is None else [_column(collection, query.order, collection.paths)]
     return [*order, "partition", "id"] if query.across else [*order, "id"]
 
 

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from syncd.http.api import connections, credentials, entities, executions, jobs, queues, settings, tasks, webhooks
+from syncd.http.api import (
+    connections,
+    credentials,
+    entities,
+    executions,
+    jobs,
+    queues,
+    settings,
+    tasks,
+    tenants,
+    webhooks,
+)
 
 ROUTES = (
     *connections.ROUTES,
@@ -14,4 +25,5 @@ ROUTES = (
     *jobs.ROUTES,
     *executions.ROUTES,
     *settings.ROUTES,
+    *tenants.ROUTES,
 )

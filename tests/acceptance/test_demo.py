@@ -168,7 +168,7 @@ class Books:
                 {
                     "externalIds": {"c": f"1#{issue}"},
                     "version": EVENTS,
-                    "data": {"updated_at": f"2026-01-0{EVENTS}T00:00:00Z"},
+                    "changedAt": f"2026-01-0{EVENTS}T00:00:00.000Z",
                 }
             )
 
@@ -220,7 +220,7 @@ def lose_an_issue(books: Books) -> None:
 
 
 def keep_old_content(books: Books) -> None:
-    books.entities[1]["data"]["updated_at"] = "2026-01-01T00:00:00Z"
+    books.entities[1]["changedAt"] = "2026-01-01T00:00:00.000Z"
 
 
 def never_answer_a_delivery(books: Books) -> None:

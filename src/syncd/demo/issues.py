@@ -67,7 +67,7 @@ def deliveries(count: int, *, seed: int, since: datetime) -> list[Delivery]:
             "title": f"{title} (again)" if step >= 3 else title,
             "state": state,
             "labels": [{"name": "bug"}] if step >= 1 else [],
-            "assignee": {"login": chance.choice(_PEOPLE)} if step >= 2 else None,
+            "assignees": [{"login": chance.choice(_PEOPLE)}] if step >= 2 else [],
             "user": {"login": chance.choice(_PEOPLE)},
             "body": f"Seen by {chance.choice(_PEOPLE)}: {title}.",
             "updated_at": at,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from syncd.domain.jsontypes import JsonObject
+from syncd.domain.times import iso, parse
 
 #: Effects by which an event rightly leaves no version of its own: something newer was there already.
 _WITHOUT_VERSION = "outdated"
@@ -130,7 +131,7 @@ class _Effects:
                 self.foreign += 1
                 continue
             versions[issue] += entity["version"]  # two entities of one issue: their effects add up
-            self.stale += entity["data"].get("updated_at") != newest[issue]
+            self.stale += entity["changedAt"] != iso(parse(newest[issue]))
         for issue, events_of in self.expected.items():
             most, least = events_of, events_of - outdated[issue]
             if not least <= versions[issue] <= most:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -67,6 +67,8 @@ class Fetch:
     cursor: str | None = None
     """`RecordPage.next` of the page before; None: the first."""
     limit: int = 100
+    validator: str | None = None
+    """`RecordPage.validator` of the last first page of the same kind with a `since`, handed back with the next first page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +102,11 @@ class RecordPage:
     """Where the next page is; None: this was the last. Opaque to everybody but the provider; same origin, checked by `Api`."""
     served_at: float | None = None
     """The provider's clock when it answered (`Date`), Unix seconds."""
+    validator: str | None = None
+    """Of a first page: what to ask with the next time, so that no news costs nothing; None: forget the one before. Opaque. It
+    stands for all pages of its run, so it is kept only once the last of them is stored."""
+    unchanged: bool = False
+    """Nothing changed since the page that `Fetch.validator` came from: there are no records, and this was the last page."""
 
 
 class Records(Protocol):
@@ -114,7 +121,8 @@ class Records(Protocol):
         ...
 
     def check(self, settings: JsonObject) -> dict[str, str]:
-        """What is wrong with a connection's settings: field path -> text. Empty: nothing."""
+        """What is wrong with a connection's settings: field path below them (`types.contact.list`) -> text. Empty: nothing. Whatever
+        they hold, it raises nothing; everything else here raises Invalid for settings that it complains about."""
         ...
 
     def kinds(self, settings: JsonObject) -> Mapping[str, Kind]:
@@ -162,6 +170,9 @@ class Provider:
     title: str
     webhooks: WebhookSource | None = None
     records: Records | None = None
+    read_event: Callable[[JsonObject, ReceivedEvent], ReceivedEvent] | None = None
+    """For webhooks of the generic shape (domain/events): from a connection's settings and such an event, the event with `data` as
+    `Record.data`. Pure. Raises NotUnderstood, never anything else; None: it is taken as it comes."""
     limits: Mapping[str, int] = field(default_factory=dict)
     """Calls per minute that suit the provider, where settings name none: `all`, `fetch`, `create`, `update`, `delete`."""
 

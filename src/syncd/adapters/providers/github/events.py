@@ -1,16 +1,16 @@
-"""GitHub. Webhooks: https://docs.github.com/webhooks (signature: webhooks/using-webhooks/validating-webhook-deliveries, payloads:
-webhooks/webhook-events-and-payloads)."""
+"""Webhooks. https://docs.github.com/webhooks: signature: webhooks/using-webhooks/validating-webhook-deliveries, payloads:
+webhooks/webhook-events-and-payloads."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
+from syncd.adapters.providers.github.content import CONTENTS, content_of
 from syncd.domain.errors import NotUnderstood
 from syncd.domain.events import ReceivedEvent, moment_of
 from syncd.domain.jsonbody import parse_object
 from syncd.domain.signatures import SignatureScheme
-from syncd.ports.provider import Provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,7 +66,7 @@ _FRAME = ("action", "sender", "repository", "organization", "installation", "ent
 _TIMES = ("updated_at", "submitted_at", "completed_at", "started_at", "starred_at", "created_at", "timestamp")
 
 
-class _Webhooks:
+class Webhooks:
     @property
     def scheme(self) -> SignatureScheme:
         return _SCHEME
@@ -79,14 +79,16 @@ class _Webhooks:
         if name == "ping":
             return None
         action = payload.get("action")
-        identifier, data = _COMPOSED[name](payload) if name in _COMPOSED else _own_object(name, payload)
+        identifier, found = _COMPOSED[name](payload) if name in _COMPOSED else _own_object(name, payload)
+        entity_type = _TYPES.get(name, name)
         return ReceivedEvent(
             event_type=f"{name}.{action[:100]}" if isinstance(action, str) else name,
-            entity_type=_TYPES.get(name, name),
+            entity_type=entity_type,
             entity_id=identifier,
             operation=_operation(name, action, payload),
-            data=data,
-            occurred_at=_occurred_at(name, payload, data),
+            # What is also read over the REST API has the same shape here; everything else is kept as it came.
+            data=content_of(entity_type, found) if entity_type in CONTENTS else found,
+            occurred_at=_occurred_at(name, payload, found),
         )
 
 
@@ -202,6 +204,3 @@ def _occurred_at(name: str, payload: JsonObject, data: JsonObject) -> float | No
     # and deleting a ref are pushes too.
     field = "pushed_at" if _COMPOSED[name] is _ref else "updated_at"
     return None if repository.get(field) is None else moment_of(repository[field], field)
-
-
-PROVIDER = Provider(name="github", title="GitHub", webhooks=_Webhooks())

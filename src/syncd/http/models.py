@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from syncd.domain.jsontypes import Json, JsonObject
+from syncd.domain.merge import Rule
 
 
 class Body(BaseModel):
@@ -20,10 +21,26 @@ class Body(BaseModel):
         return self.model_dump(by_alias=True, exclude_unset=True, exclude=set(without))
 
 
+_RULE = {"enum": [rule.value for rule in Rule]}
+_CONFLICT = {
+    "anyOf": [
+        _RULE,
+        {
+            "type": "object",
+            "properties": {"default": _RULE, "fields": {"type": "object", "additionalProperties": _RULE}},
+            "additionalProperties": False,
+        },
+    ]
+}
+
+
 class EntityRules(Body):
     direction: Literal["pull", "push", "both"] = "pull"
     dedupe: Literal["external_id", "content_hash", "composite_key", "latest_wins"] = "external_id"
-    conflict: Literal["last_write_wins", "source_wins", "local_wins", "merge_fields", "manual"] = "last_write_wins"
+    key_fields: list[str] = Field(default_factory=list, description="of composite_key")
+    ignore_fields: list[str] = Field(default_factory=list, description="top-level fields that content_hash leaves out")
+    # Read by the domain, which names what is wrong in it; of a union pydantic would name every member.
+    conflict: Annotated[Json, WithJsonSchema(_CONFLICT)] = "last_write_wins"
 
 
 class NewConnection(Body):

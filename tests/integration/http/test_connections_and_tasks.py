@@ -44,6 +44,19 @@ async def test_a_connection_is_created_shown_listed_changed_and_deleted(world: W
     assert (await world.store.documents.query(CREDENTIALS, Query(across=True))).items == []
 
 
+async def test_a_connection_says_for_each_field_who_wins_a_conflict_and_what_makes_two_records_one(
+    world: World,
+) -> None:
+    rules = {
+        "direction": "both",
+        "dedupe": "composite_key",
+        "keyFields": ["email"],
+        "conflict": {"default": "merge_fields", "fields": {"phone": "manual"}},
+    }
+    made = await world.connection(entities={"contact": rules})
+    assert (made.status, made.json["entities"]) == (201, {"contact": rules})
+
+
 async def test_an_id_is_unique_in_the_deployment(world: World) -> None:
     await world.connection("same", "tenant-1")
     answer = await world.connection("same", "tenant-2", credential={"kind": "bearer", "token": "t"})
@@ -62,6 +75,14 @@ async def test_an_id_is_unique_in_the_deployment(world: World) -> None:
         ({"entities": {"issue": {"direction": "sideways"}}}, "entities.issue.direction", "'pull', 'push' or 'both'"),
         ({"entities": {"is sue": {}}}, "entities.is sue", "letters, digits"),
         ({"entities": {"issue": {"dedup": "external_id"}}}, "entities.issue.dedup", "did you mean dedupe"),
+        ({"entities": {"issue": {"dedupe": "composite_key"}}}, "entities.issue.keyFields", "at least one field"),
+        ({"entities": {"issue": {"conflict": "newest"}}}, "entities.issue.conflict", "must be one of last_write_wins"),
+        ({"entities": {"issue": {"conflict": 5}}}, "entities.issue.conflict", "must be one of last_write_wins"),
+        (
+            {"entities": {"issue": {"conflict": {"fields": {"title": "x"}}}}},
+            "entities.issue.conflict.fields.title",
+            "must be one of",
+        ),
         ({"settngs": {}}, "settngs", "did you mean settings"),
         ({"settings": {"deep": [{"password": "x"}]}}, "settings.deep[0].password", "send it in credential"),
         ({"credential": {"kind": "magic"}}, "credential.kind", "must be one of"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from syncd.domain.collections import CONNECTIONS, REGISTRATIONS
+from syncd.domain.dedupe import Identity
 from syncd.domain.errors import Conflict, Invalid, NotFound
 from syncd.domain.ids import check_user_id
+from syncd.domain.merge import Rules
 from syncd.domain.records import DIRECTIONS
 from syncd.domain.times import iso
 from syncd.flows.operate.credentials import check_credential
@@ -15,7 +17,7 @@ from syncd.flows.operate.redaction import redacted, secret_fields
 from syncd.ports.documents import Condition, Create, Delete, Query, Replace
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from syncd.domain.jsontypes import JsonObject
     from syncd.domain.principal import Principal
@@ -24,9 +26,8 @@ if TYPE_CHECKING:
     from syncd.ports.clock import Clock
     from syncd.ports.documents import Document, Documents
 
-DEDUPE_STRATEGIES = ("external_id", "content_hash", "composite_key", "latest_wins")
-CONFLICT_RULES = ("last_write_wins", "source_wins", "local_wins", "merge_fields", "manual")
-_CHOICES = {"direction": DIRECTIONS, "dedupe": DEDUPE_STRATEGIES, "conflict": CONFLICT_RULES}
+#: What else an entity type says has a reader of its own, which names what is wrong.
+_READERS: tuple[Callable[[JsonObject], object], ...] = (Identity.of_connection, Rules.of_connection)
 #: What an entity type without these fields means.
 ENTITY_DEFAULTS = {"direction": "pull", "dedupe": "external_id", "conflict": "last_write_wins"}
 
@@ -175,10 +176,13 @@ def _check_entities(entities: JsonObject) -> dict[str, str]:
             check_user_id(path, name)
         except Invalid as error:
             wrong |= error.errors
-        for field, choices in _CHOICES.items():
-            value = rules.get(field, choices[0])
-            if value not in choices:
-                wrong[f"{path}.{field}"] = f"must be one of {', '.join(choices)}"
+        if rules.get("direction", DIRECTIONS[0]) not in DIRECTIONS:
+            wrong[f"{path}.direction"] = f"must be one of {', '.join(DIRECTIONS)}"
+        for read in _READERS:
+            try:
+                read(rules)
+            except Invalid as error:
+                wrong |= {f"{path}.{below}": text for below, text in error.errors.items()}
     return wrong
 
 

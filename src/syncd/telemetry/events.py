@@ -125,6 +125,30 @@ EVENTS: dict[str, Event] = {
         measures=(Measure("http_call_duration_ms", "Outgoing calls, milliseconds."),),
         lines="debug",
     ),
+    "provider_request": Event(
+        counts=(
+            Count(
+                "provider_requests",
+                "Requests to providers, by status; 0 where there was no answer.",
+                ("integrationId", "operation", "status"),
+            ),
+        ),
+        measures=(Measure("provider_request_duration_ms", "Requests to providers, milliseconds.", ("integrationId",)),),
+        lines="debug",
+    ),
+    "limit_adapted": Event(
+        counts=(Count("limits_adapted", "Changes of pace that providers' headers asked for.", ("integrationId",)),),
+        sampled=Sampled(by=("tenantId", "integrationId", "factor"), every=60.0),
+    ),
+    "credential_refreshed": Event(counts=(Count("credentials_refreshed", "Tokens that were renewed."),)),
+    "credential_not_refreshed": Event(
+        counts=(Count("credentials_not_refreshed", "Renewals of tokens that failed.", ("label",)),),
+        level="warning",
+        sampled=Sampled(by=("tenantId", "credentialId", "label")),
+    ),
+    "credential_needs_reauth": Event(
+        counts=(Count("credentials_needing_reauth", "Credentials that a person must renew."),), level="warning"
+    ),
     "webhook_not_stored": Event(
         counts=(Count("webhook_not_stored", "Authentic webhook events that were answered 503.", ("reason",)),),
         level="warning",
@@ -188,6 +212,22 @@ EVENTS: dict[str, Event] = {
         lines="canonical",
         function="SyncScheduler",
     ),
+    "tasks_revived": Event(
+        counts=(
+            Count("tasks_revived", "Sync tasks of which nothing was heard and that were sent again.", amount="count"),
+        ),
+        level="warning",
+        function="SyncScheduler",
+    ),
+    "task_finished": Event(
+        counts=(Count("tasks_finished", "Generations of sync tasks that ended.", ("mode", "status")),),
+        measures=(
+            Measure("task_duration_ms", "Generations of sync tasks, all their slices, milliseconds.", ("mode",)),
+        ),
+        function="SyncInboundWorker",
+    ),
+    "task_gone": Event(counts=(Count("tasks_gone", "Messages whose task was deleted."),), level="warning"),
+    "task_message_idle": Event(lines="debug"),
     "ratelimit_wait": Event(
         measures=(
             Measure("ratelimit_wait_seconds", "Waits that limits imposed.", fact="seconds", scale=1.0, bounds=SECONDS),

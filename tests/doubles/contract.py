@@ -49,6 +49,8 @@ class Fault:
     """`after`: what was asked for is done first, and only its answer is replaced."""
     cut: bool = False
     """No answer at all: the connection is closed."""
+    writes: bool = False
+    """It waits for a request that is no GET."""
 
 
 class ProviderDouble(ABC):
@@ -135,13 +137,14 @@ class ProviderDouble(ABC):
         @web.middleware
         async def around(request: web.Request, handler: Callable[[web.Request], Awaitable[Any]]) -> web.StreamResponse:
             raw = await request.read()
-            fault = self.faults.popleft() if self.faults else None
+            due = self.faults and not (self.faults[0].writes and request.method == "GET")
+            fault = self.faults.popleft() if due else None
             answer: web.StreamResponse | None = None
             if fault is None or fault.when == "after":
                 try:
                     answer = await handler(request)
                 except web.HTTPException as error:
-                    answer = error
+                    answer = web.Response(status=error.status, headers={}, text=error.reason)
             if fault is not None:
                 answer = (
                     None if fault.cut else web.Response(status=fault.status, headers=fault.headers, body=fault.body)

@@ -35,7 +35,7 @@ class Complaints:
 
     def wrong(self, name: str, text: str) -> None:
         """The first complaint about a field stands."""
-        self.errors.setdefault(f"{self._path}{name}", text)
+        self.errors.setdefault(f"{self._path}{name}" or '""', text)
 
     def take(self, name: str, *, needed: bool = False) -> Json:
         """The value as it is, None where it is null or absent."""

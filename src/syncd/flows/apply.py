@@ -133,10 +133,17 @@ class Apply:
         source = self._source(origin, envelope)
         try:
             if source is None:
-                return generic_event(body, tenant_id=origin.tenant_id), None
+                return self._as_shown(origin, generic_event(body, tenant_id=origin.tenant_id)), None
             return source.event(envelope.headers, body), None
         except NotUnderstood as error:
             return None, str(error)
+
+    def _as_shown(self, origin: _Origin, event: ReceivedEvent) -> ReceivedEvent:
+        """With data in the shape that the connection's records have, where its settings say which that is."""
+        provider = self._providers.get(origin.integration_id or "")
+        if provider is None or provider.read_event is None or origin.connection is None:
+            return event
+        return provider.read_event(origin.connection.data["settings"], event)
 
     def _facts(self, origin: _Origin, envelope: Envelope, body: bytes, event: ReceivedEvent | None) -> JsonObject:
         received_at = self._clock.now() if envelope.received_at is None else envelope.received_at

@@ -344,4 +344,7 @@ def _located(reply: Reply) -> str:
         raise ServerFault("the answer to create says neither in its body nor in Location what was created") from None
 
 
-PROVIDER = Provider(name="rest", title="Any REST API, by configuration", records=_Rest())
+_REST = _Rest()
+PROVIDER = Provider(
+    name="rest", title="Any REST API, by configuration", records=_REST, read_event=_REST.read_event
+)

@@ -115,6 +115,14 @@ EVENTS: dict[str, Event] = {
     "entity_conflict": Event(
         counts=(Count("entity_conflicts", "Merges in which both sides had changed a field.", ("entity_type",)),),
     ),
+    "conflict_recorded": Event(
+        counts=(
+            Count(
+                "conflicts_recorded", "Conflicts written down; open ones wait for a person.", ("entity_type", "status")
+            ),
+        ),
+        lines="debug",
+    ),
     # HTTP, both ways
     "http_aborted": Event(
         counts=(Count("http_aborted", "Requests whose client went away.", ("path",)),), lines="debug"

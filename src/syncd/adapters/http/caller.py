@@ -52,9 +52,7 @@ class HttpCaller:
                 truncated=answer.truncated,
             )
         finally:
-            self._observe(
-                "http_call", target=wanted.target, status=status, duration=self._clock.monotonic() - started
-            )
+            self._observe("http_call", target=wanted.target, status=status, duration=self._clock.monotonic() - started)
 
     def _headers(self, call: Call) -> dict[str, str]:
         headers = {"User-Agent": self._user_agent, "Accept-Encoding": ENCODINGS, **call.headers}

@@ -42,7 +42,8 @@ def mapped(error: BaseException, *, connected: bool, target: str) -> SyncdError 
     kind = next((ours for theirs, ours in ERRORS if isinstance(error, theirs)), None)
     if kind is None:
         return None
-    said = str(error) or type(error).__name__
+    # The library's own text would show the whole URL, and a key may be a part of its query.
+    said = (error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)) or type(error).__name__
     if issubclass(kind, Failure) and not connected:
         return Unavailable(f"{target}: no connection: {said}")
     if kind is ServerFault:

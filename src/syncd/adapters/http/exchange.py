@@ -105,7 +105,8 @@ async def exchange(
         ours = mapped(error, connected=seen.connected, target=wanted.target)
         if ours is None:
             raise
-        raise ours from error
+        # That one's text holds the URL with its query, which would then be in a traceback.
+        raise ours from None if isinstance(error, aiohttp.ClientResponseError) else error
 
 
 async def _follow(

@@ -211,17 +211,26 @@ def schedule_of(data: JsonObject) -> Schedule | None:
     if given is None or given == "":
         return None
     if isinstance(given, str):
-        return parse_schedule(given, _text(data.get("timezone")) or "UTC")
+        return parse_schedule(given, zone_of(data))
     if not isinstance(given, dict):
         raise Invalid("schedule must be text or {type, config}", errors={"schedule": "text or {type, config}"})
     config = given.get("config")
     config = config if isinstance(config, dict) else {}
     if given.get("type") == "cron":
-        zone = config.get("timezone") or given.get("timezone") or data.get("timezone")
-        return parse_schedule(str(config.get("expression", "")), _text(zone) or "UTC")
+        return parse_schedule(str(config.get("expression", "")), zone_of(data))
     if given.get("type") == "interval":
         return parse_schedule(_interval(config))
     return None
+
+
+def zone_of(data: JsonObject) -> str:
+    """The zone in which the task's calendar is read. Other zones than UTC are read from files."""
+    found = data.get("timezone")
+    given = data.get("schedule")
+    if isinstance(given, dict):
+        config = given.get("config")
+        found = (config.get("timezone") if isinstance(config, dict) else None) or given.get("timezone") or found
+    return _text(found) or "UTC"
 
 
 def _interval(config: JsonObject) -> str:

@@ -14,12 +14,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.to_thread
 
 from syncd.domain.collections import TASKS
 from syncd.domain.errors import Conflict
 from syncd.domain.ids import ulid
 from syncd.domain.taskmessages import body_for, envelope_for, queue_of
-from syncd.domain.tasks import PRIORITIES, SyncTask, priority_of
+from syncd.domain.tasks import PRIORITIES, SyncTask, priority_of, zone_of
 from syncd.domain.tasksteps import queued, revived, ttl_of
 from syncd.domain.times import DAY, HOUR, iso, parse_or_none
 from syncd.flows.jobs import TickResult
@@ -201,7 +202,7 @@ class Plan:
     ) -> list[Document]:
         """One batch, all or none; where others changed some meanwhile, those are read and judged again."""
         for _ in range(_RACES):
-            writes = _writes(documents, step)
+            writes = await _writes(documents, step)
             if not writes:
                 return []
             try:
@@ -212,7 +213,7 @@ class Plan:
             else:
                 return [one for one in stored if one is not None]
         changed: list[Document] = []
-        for write in _writes(documents, step):
+        for write in await _writes(documents, step):
             try:
                 stored = await self._documents.write(TASKS, partition, [write])
             except Conflict:
@@ -221,9 +222,14 @@ class Plan:
         return changed
 
 
-def _writes(documents: Sequence[Document], step: Callable[[Document], JsonObject | None]) -> list[Replace]:
-    changes = ((found, step(found)) for found in documents)
-    return [Replace(found.id, data, found.etag, ttl=ttl_of(data)) for found, data in changes if data is not None]
+async def _writes(documents: Sequence[Document], step: Callable[[Document], JsonObject | None]) -> list[Replace]:
+    def decide() -> list[Replace]:
+        changes = ((found, step(found)) for found in documents)
+        return [Replace(found.id, data, found.etag, ttl=ttl_of(data)) for found, data in changes if data is not None]
+
+    if any(zone_of(found.data) != "UTC" for found in documents):  # its files are read
+        return await anyio.to_thread.run_sync(decide)
+    return decide()
 
 
 async def _together(calls: Sequence[Callable[[], Coroutine[object, object, object]]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -265,10 +266,8 @@ async def test_another_producers_message_runs_its_stored_task_once_for_each_corr
     envelope = Envelope(kind="task", origin_id="1")
 
     async def come(correlation: str) -> bool:
-        body = (
-            '{"integrationId":"github","tenantId":"t","connectionId":"gh","taskId":"5f0c","correlationId":"%s"}'
-            % correlation
-        )
+        fields = {"integrationId": "github", "tenantId": "t", "connectionId": "gh", "taskId": "5f0c"}
+        body = json.dumps({**fields, "correlationId": correlation})
         run = await world.runs.begin(await world.runs.read(envelope, body), envelope)
         if run is not None:
             await world.runs.finish(run, status="succeeded", counts={})

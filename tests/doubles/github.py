@@ -21,6 +21,7 @@ _WRITABLE = {
     "pull_request": ("title", "body", "state", "base"),
     "issue_comment": ("body", "issue"),
 }
+_REASONS = (None, "completed", "not_planned", "duplicate", "reopened")
 _EVENTS = {"issue": "issues", "pull_request": "pull_request", "issue_comment": "issue_comment"}
 _ACTIONS = {
     "issue": {"create": "opened", "update": "edited", "delete": "deleted"},
@@ -47,6 +48,8 @@ class GitHubDouble(ProviderDouble):
         self.visible = True
         """False: the credential may not see the repository, and everything is 404."""
         self.may_write = True
+        self.away = False
+        """True: the repository's own address answers 502, and its issues are there."""
         self.objects: dict[str, dict[int, JsonObject]] = {"issue": {}, "pull_request": {}, "issue_comment": {}}
         self.deleted: set[int] = set()
         """Numbers of issues that are answered 410."""
@@ -231,7 +234,7 @@ class GitHubDouble(ProviderDouble):
         return around
 
     def _repository(self, request: web.Request) -> web.StreamResponse:
-        return self._answer(request, self._home())
+        return self._error(502, "Server Error") if self.away else self._answer(request, self._home())
 
     def _issues(self, request: web.Request) -> web.StreamResponse:
         if not self.has_issues:
@@ -303,7 +306,7 @@ class GitHubDouble(ProviderDouble):
             if found is None:
                 return self._error(404, "Not Found")
             unknown = body.keys() - set(_WRITABLE[kind]) | ({"issue"} & body.keys())
-            if unknown or body.get("title", "t") in (None, ""):
+            if unknown or body.get("title", "t") in (None, "") or body.get("state_reason") not in _REASONS:
                 return self._error(422, f"Validation Failed: {sorted(unknown)}")
             self._change(found, body)
             return self._answer(request, self._shown(kind, found))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from syncd.domain.jsontypes import Json, JsonObject
-    from syncd.ports.api import Api, ApiOperation, Reply
+    from syncd.ports.api import Api, Reply
     from syncd.ports.provider import Fetch, Record, RecordPage
 
 DEFAULT_URL = "https://api.github.com"
@@ -151,27 +151,24 @@ class GitHubRecords:
     async def create(self, api: Api, kind: str, data: JsonObject, *, key: str) -> Record:
         """What GitHub holds now, which may be less than `data`: an issue is created open, and closed by a second call that may fail."""
         if kind == COMMENT:
-            return _record(
-                kind,
-                await self._send(
-                    api, "POST", self._comments_of(api, data), "create", {"body": marked(data.get("body"), key)}
-                ),
-                None,
-            )
+            sent = {"body": marked(data.get("body"), key)}
+            return _record(COMMENT, await self._send(api, self._comments_of(api, data), sent), None)
         if kind != ISSUE:
             raise Rejected(f"GitHub's {kind} cannot be created by syncd")
-        # Asked before the create and not after it: nothing may fail between an issue and its id.
-        repository_id = await repository_id_of(api, self._home(api))
         body = _sent({name: value for name, value in data.items() if name not in ("state", "state_reason")}, ISSUE)
         body = {name: value for name, value in body.items() if value is not None}
-        found = await self._send(
-            api, "POST", f"{self._home(api)}/issues", "create", {**body, "body": marked(data.get("body"), key)}
-        )
-        made = _record(ISSUE, found, repository_id)
+        body["body"] = marked(data.get("body"), key)
+        found = await self._send(api, f"{self._home(api)}/issues", body)
+        try:
+            made = _record(ISSUE, found, await repository_id_of(api, self._home(api)))
+        except SyncdError as error:
+            # Whatever it was, the issue is there: this error alone has it looked for, and not created again.
+            raise ServerFault(f"the issue was created, and its id could not be told: {error}") from error
         if data.get("state") != "closed":
             return made
+        closing = {name: data[name] for name in ("state", "state_reason") if data.get(name)}
         try:
-            closed = await self.update(api, ISSUE, made.external_id, {"state": "closed"}, whole=data, version=None)
+            closed = await self.update(api, ISSUE, made.external_id, closing, whole=data, version=None)
         except SyncdError:
             return made  # an error would say that nothing was created; what is missing the record tells
         return closed or made
@@ -190,7 +187,9 @@ class GitHubRecords:
             items = a_list(reply.json())
             for found in items:
                 if isinstance(found, dict) and key_in(found.get("body")) == key:
-                    return _record(kind, found, await repository_id_of(api, self._home(api)))
+                    return _record(
+                        kind, found, None if kind == COMMENT else await repository_id_of(api, self._home(api))
+                    )
             link = reply.next_link()
             if link is None or (kind == ISSUE and items and _is_old(items[-1], reply)):
                 return None
@@ -251,13 +250,14 @@ class GitHubRecords:
             )
         return f"{self._home(api)}/issues/{number}/comments"
 
-    async def _send(self, api: Api, method: str, path: str, operation: ApiOperation, body: JsonObject) -> Json:
-        return (await api.request(method, path, operation=operation, json=body, headers=HEADERS)).json()
+    async def _send(self, api: Api, path: str, body: JsonObject) -> Json:
+        return (await api.request("POST", path, operation="create", json=body, headers=HEADERS)).json()
 
     async def _was_transferred(self, api: Api, found: Json, external_id: str) -> bool:
         """A transferred issue is answered by a redirect to what it became elsewhere; so is one of a renamed repository."""
-        if not isinstance(found, dict) or str(found.get("number")) != external_id.rpartition("#")[2]:
-            return isinstance(found, dict)
+        number = found.get("number") if isinstance(found, dict) else None
+        if not isinstance(number, int) or str(number) != external_id.rpartition("#")[2]:
+            return isinstance(number, int)
         address, home = str(found.get("repository_url", "")).casefold(), self._home(api)
         if not address or address.endswith(home.casefold()):
             return False
@@ -274,7 +274,10 @@ class GitHubRecords:
     async def _see_that_it_is_gone(self, api: Api, kind: str, external_id: str) -> None:
         """The same of a write: a credential that may only read is answered 404 as well."""
         if await self.read(api, kind, external_id) is not None:
-            raise Rejected(f"GitHub hides the {kind} {external_id} from writing: the credential may only read it")
+            raise Rejected(
+                f"GitHub shows the {kind} {external_id} and refuses to change it: the credential may only read, or the "
+                "repository has another name now"
+            )
 
 
 def _known(kind: str) -> None:

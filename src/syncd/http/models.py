@@ -73,6 +73,23 @@ class NewWebhook(Body):
     enabled: bool = True
 
 
+class FieldDecision(Body):
+    """One of them."""
+
+    take: Literal["ours", "theirs"] | None = None
+    value: Json = None
+    remove: bool = False
+
+
+class ConflictDecision(Body):
+    take: Literal["ours", "theirs"] | None = Field(
+        default=None, description="for every open field that is not in fields"
+    )
+    decisions: dict[str, FieldDecision] = Field(
+        default_factory=dict, alias="fields", description="by name of the field"
+    )
+
+
 class RotateWebhook(Body):
     secret: str | None = Field(default=None, min_length=1, description="generated, and shown once, where it is absent")
     overlap_seconds: int = Field(

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from syncd.flows.accept import Accept
     from syncd.flows.operate.connections import ConnectionsFlow
+    from syncd.flows.operate.conflicts import ConflictsFlow
     from syncd.flows.operate.entities import EntitiesFlow
     from syncd.flows.operate.events import WebhookEventsFlow
     from syncd.flows.operate.executions import ExecutionsFlow
@@ -52,6 +53,8 @@ class Operate:
     settings: SettingsFlow
     vault_key: VaultKeyFlow
     tenants: TenantsFlow
+    conflicts: ConflictsFlow | None = None
+    """None where nothing is merged that could wait for a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

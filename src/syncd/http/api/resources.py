@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from syncd.http.api import (
+    conflicts,
     connections,
     credentials,
     entities,
@@ -21,6 +22,7 @@ ROUTES = (
     *webhooks.ROUTES,
     *tasks.ROUTES,
     *entities.ROUTES,
+    *conflicts.ROUTES,
     *queues.ROUTES,
     *jobs.ROUTES,
     *executions.ROUTES,

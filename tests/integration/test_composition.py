@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from syncd.bootstrap.process import Built, build_daemon
+from syncd.domain.collections import TASKS
 from syncd.domain.messages import Envelope
+from syncd.ports.documents import Create
 from syncd.ports.queue import Message
 from syncd.settings import load
 from syncd.settings.sections.jobs import AVAILABLE, JOBS
@@ -44,3 +46,24 @@ async def test_metrics_tell_what_is_parked_beside_each_queue(tmp_path: Path) -> 
         while b'queue_dead_letters{queue="sync-outbound"} 1.0' not in daemon.control.current.services.metrics():
             await asyncio.sleep(0)  # one turn of the loop; the store answers from its thread
         sampling.cancel()
+
+
+async def test_a_nudge_of_the_planner_queues_what_is_due_and_a_start_alone_does_not(tmp_path: Path) -> None:
+    async with built(tmp_path) as daemon:
+        documents, ticker = daemon.control.ports.documents, daemon.control.ticker
+        task = {"tenantId": "t", "integrationId": "github", "connectionId": "c", "status": "pending", "generation": 0}
+        await documents.write(TASKS, "t", [Create("t.one", task)])
+
+        async def status() -> object:
+            found = await documents.get(TASKS, "t", "t.one")
+            return found and found.data["status"]
+
+        serving = asyncio.create_task(ticker.serve())
+        await asyncio.sleep(0)  # the ticker begins, and looks at all jobs
+        await ticker.idle()
+        assert await status() == "pending"
+        daemon.control.nudge("planner")
+        await ticker.idle()
+        assert await status() == "queued"
+        serving.cancel()
+        await asyncio.wait([serving])

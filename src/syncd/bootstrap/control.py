@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from syncd.bootstrap.generation import Generation, Surroundings, build_generation
-from syncd.bootstrap.jobs import wakeups
+from syncd.bootstrap.jobs import PLANNER, planner_wakeup, wakeups
 from syncd.bootstrap.ports import Ports
 from syncd.bootstrap.secrets import secrets_in
 from syncd.domain.errors import Invalid
@@ -45,6 +45,9 @@ class Control:
     def nudge(self, what: str) -> None:
         if what == "ticks":
             self.ticker.nudge()
+        elif what == PLANNER:
+            self.current.planner.ask()
+            self.ticker.nudge(PLANNER)
 
     def effective_settings(self) -> JsonObject:
         return effective_json(self.current.loaded)
@@ -79,6 +82,8 @@ class Control:
     def take(self, generation: Generation) -> None:
         """Nothing here can fail: from now on requests and units begin with this generation."""
         assert self.around is not None
+        if self.generation is not None and self.generation.planner.asked:
+            generation.planner.ask()
         self.generation = generation
         self.board.generation = generation.number
         self.board.last_reload_error = None
@@ -86,7 +91,7 @@ class Control:
         self.logs.known_secrets.add(*secrets_in(generation.settings))
         self.logs.set_level(given.log_level)
         self.telemetry.sample, self.telemetry.slow = given.sample, given.slow
-        self.ticker.assign(wakeups(generation.jobs, self.around.ticks))
+        self.ticker.assign([*wakeups(generation.jobs, self.around.ticks), planner_wakeup(generation.planner)])
 
 
 async def with_overlay(loaded: Loaded, ports: Ports, board: HealthBoard) -> Loaded:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from syncd.bootstrap.flows import Flows, build_flows, handlers_of
-from syncd.bootstrap.jobs import build_jobs
+from syncd.bootstrap.jobs import build_jobs, build_plan, build_planner
 from syncd.bootstrap.ports import Ports
 from syncd.bootstrap.purging import guarded
 from syncd.domain.errors import Bin
@@ -22,6 +22,7 @@ from syncd.flows.operate.entities import EntitiesFlow
 from syncd.flows.operate.events import WebhookEventsFlow
 from syncd.flows.operate.executions import ExecutionsFlow
 from syncd.flows.operate.jobs import JobsFlow
+from syncd.flows.operate.providers import ProvidersFlow
 from syncd.flows.operate.queues import QueuesFlow
 from syncd.flows.operate.settings import SettingsFlow
 from syncd.flows.operate.tasks import TasksFlow
@@ -29,6 +30,7 @@ from syncd.flows.operate.tenants import TenantsFlow
 from syncd.flows.operate.vaultkey import VaultKeyFlow
 from syncd.flows.operate.webhooks import WebhooksFlow
 from syncd.flows.overlay import Overlay
+from syncd.flows.planner import Planner
 from syncd.flows.purge import Purge
 from syncd.flows.purged import Purged
 from syncd.flows.purgesurvey import Survey
@@ -52,6 +54,7 @@ class Generation:
     flows: Flows
     workload: Workload
     jobs: tuple[Job, ...]
+    planner: Planner
     services: Services
     purged: Purged
 
@@ -86,7 +89,8 @@ def build_generation(number: int, loaded: Loaded, around: Surroundings) -> Gener
     """Raises Invalid where something that settings cannot see is wrong. Starts nothing."""
     settings, ports = loaded.settings, around.ports
     flows = build_flows(settings, ports)
-    jobs = (*build_jobs(settings, ports), *around.extra_jobs)
+    plan = build_plan(settings, ports)
+    jobs = (*build_jobs(settings, ports, plan), *around.extra_jobs)
     roles = frozenset(settings.daemon.roles)
     purged = Purged(documents=ports.documents, blobs=ports.blobs, clock=ports.clock, observe=ports.observe)
     handlers = guarded({**handlers_of(settings, flows), **around.extra_handlers}, purged)
@@ -96,6 +100,7 @@ def build_generation(number: int, loaded: Loaded, around: Surroundings) -> Gener
         flows=flows,
         workload=Workload(handlers=handlers, limits=_limits(settings)),
         jobs=jobs,
+        planner=build_planner(settings, ports, plan),
         services=Services(
             accept=flows.accept if "webhooks" in roles else None,
             registrations=flows.registrations,
@@ -190,6 +195,7 @@ def _operate(loaded: Loaded, flows: Flows, jobs: Sequence[Job], purged: Purged, 
             jobs={job.name: job for job in jobs}, requests=around.ticks.requests, control=control, audit=audit
         ),
         executions=ExecutionsFlow(documents=documents),
+        providers=ProvidersFlow(providers=flows.providers),
         settings=SettingsFlow(
             overlay=Overlay(documents=documents, clock=clock), control=control, audit=audit, check=check_overlay
         ),

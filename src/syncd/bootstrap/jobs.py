@@ -8,18 +8,46 @@ from syncd import __version__
 from syncd.bootstrap.ports import Ports
 from syncd.domain.schedules import parse_schedule
 from syncd.flows.jobs import Job
-from syncd.flows.maintain import Maintain, store_duties
+from syncd.flows.maintain import Duty, Maintain, store_duties
+from syncd.flows.plan import Plan
+from syncd.flows.planner import JOB_NAME as SCHEDULER
+from syncd.flows.planner import Planner
 from syncd.flows.ticks import Ticks
 from syncd.flows.trigger import JOB_NAME, CostTrigger, cost_trigger_job, trigger_target
 from syncd.runtime.ticker import Wakeup
 from syncd.settings import Settings
 
 MAINTENANCE = "maintenance"
+#: What the ticker calls the planner's looks between two ticks of its job.
+PLANNER = "planner"
 
 
-def build_jobs(settings: Settings, ports: Ports) -> tuple[Job, ...]:
+def build_plan(settings: Settings, ports: Ports) -> Plan:
+    return Plan(
+        documents=ports.documents,
+        queue=ports.queue,
+        clock=ports.clock,
+        observe=ports.observe,
+        batch_size=settings.sync.batch_size,
+    )
+
+
+def build_planner(settings: Settings, ports: Ports, plan: Plan) -> Planner:
+    """Every replica plans what was asked for through it; the tasks' own times are minded by those with the role."""
+    return Planner(
+        plan=plan,
+        documents=ports.documents,
+        clock=ports.clock,
+        enabled=settings.jobs[SCHEDULER].enabled,
+        by_time="scheduler" in settings.daemon.roles,
+    )
+
+
+def build_jobs(settings: Settings, ports: Ports, plan: Plan) -> tuple[Job, ...]:
     """Those that this replica's roles run. Raises Invalid."""
-    jobs = [_maintenance(settings, ports)]
+    jobs = [_maintenance(settings, ports, plan)]
+    if "scheduler" in settings.daemon.roles:
+        jobs.append(_scheduler(settings, plan))
     if "finops" in settings.daemon.roles:
         jobs.append(_cost_trigger(settings, ports))
     return tuple(jobs)
@@ -32,9 +60,30 @@ def wakeups(jobs: Iterable[Job], ticks: Ticks) -> list[Wakeup]:
     return [Wakeup(name=job.name, schedule=job.schedule if job.enabled else None, run=running(job)) for job in jobs]
 
 
-def _maintenance(settings: Settings, ports: Ports) -> Job:
+def planner_wakeup(planner: Planner) -> Wakeup:
+    return Wakeup(name=PLANNER, schedule=planner, run=planner.look)
+
+
+def _scheduler(settings: Settings, plan: Plan) -> Job:
+    given = settings.jobs[SCHEDULER]
+    return Job(
+        name=SCHEDULER,
+        schedule=parse_schedule(given.schedule, given.timezone),
+        run=plan.run,
+        timezone=given.timezone,
+        enabled=given.enabled,
+        missed=given.missed,
+        missed_window=given.missed_window,
+        timeout=given.timeout,
+        jitter=given.jitter,
+        overlap=given.overlap,
+    )
+
+
+def _maintenance(settings: Settings, ports: Ports, plan: Plan) -> Job:
     given = settings.jobs[MAINTENANCE]
     duties = store_duties(documents=ports.documents, queue=ports.queue, blobs=ports.blobs, clock=ports.clock)
+    duties.append(Duty("stuck_tasks", plan.revive))
     return Job(
         name=MAINTENANCE,
         schedule=parse_schedule(given.schedule, given.timezone),

@@ -61,7 +61,7 @@ class JobSettings(Section):
 
 
 #: Those that this release runs. The others have their settings already, so that a configuration need not change with them.
-AVAILABLE = frozenset({"finops-daily-sync", "maintenance"})
+AVAILABLE = frozenset({"finops-daily-sync", "maintenance", "sync-scheduler"})
 #: The timeout of finops-daily-sync covers the POST (600 s) and the time in which an unknown outcome may settle (2 h).
 JOBS: Mapping[str, Mapping[str, object]] = {
     "sync-scheduler": {"schedule": "0 0 * * * *", "missed": "once", "timeout": 600.0},

@@ -98,7 +98,7 @@ async def test_a_large_webhook_is_answered_after_the_sync_of_the_file_that_holds
 async def test_changes_over_the_api_are_answered_after_the_sync_of_their_commit(
     daemon: Daemon, gate: FsyncGate
 ) -> None:
-    connection = {"id": "c-2", "tenantId": "t", "integrationId": "github", "settings": {"owner": "o"}}
+    connection = {"id": "c-2", "tenantId": "t", "integrationId": "github", "settings": {"owner": "o", "repo": "r"}}
     for path, body in (
         ("/connections", connection),
         ("/jobs/maintenance/run", None),

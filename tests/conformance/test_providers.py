@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.adapters.providers import load_providers
+from syncd.adapters.providers import _template, load_providers
 from syncd.domain.errors import (
     AuthenticationFailed,
     Conflict,
@@ -31,7 +31,8 @@ from syncd.ports.provider import Fetch, Kind, Provider, Record, RecordPage, Reco
 from tests.doubles.client import connected
 from tests.doubles.contract import START, Fault, ProviderDouble
 
-PROVIDERS = load_providers()
+#: The template is no provider, but what is copied must work.
+PROVIDERS = {**load_providers(), _template.PROVIDER.name: _template.PROVIDER}
 KEY = "0123456789abcdef0123456789abcdef"
 #: Pages that any list of this suite may take; more is a circle.
 _MOST_PAGES = 40

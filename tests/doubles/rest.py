@@ -14,7 +14,7 @@ from aiohttp import web
 from tests.doubles.contract import Doubles, JsonObject, ProviderDouble
 
 
-def _moment(text: str) -> datetime:
+def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
@@ -114,7 +114,7 @@ class RestDouble(ProviderDouble):
             "entityType": "contact",
             "entityId": external_id,
             "operation": operation,
-            "data": self._shown(found),
+            "data": self.shown(found),
             "timestamp": f"{datetime.fromtimestamp(self.now, UTC):%Y-%m-%dT%H:%M:%SZ}",
         }
         return {"content-type": "application/json"}, json.dumps(told).encode()
@@ -127,7 +127,7 @@ class RestDouble(ProviderDouble):
 
     # -- its wire --
 
-    def _shown(self, contact: Contact) -> JsonObject:
+    def shown(self, contact: Contact) -> JsonObject:
         manners = self.manners
         fields: JsonObject = contact.fields if manners.flat else {"properties": _theirs(contact.fields)}
         shown: JsonObject = {"id": contact.number, **fields, "url": f"/contacts/{contact.number}"}
@@ -151,7 +151,7 @@ class RestDouble(ProviderDouble):
             return web.Response(status=201 if status == 201 else 204, headers=headers if status == 201 else {})
         if self.manners.answers == "id":
             return web.json_response({"id": contact.number, "success": True}, status=status)
-        return web.json_response(self._shown(contact), status=status, headers=self._tag(contact))
+        return web.json_response(self.shown(contact), status=status, headers=self._tag(contact))
 
     def _tag(self, contact: Contact) -> dict[str, str]:
         return {"ETag": f'"r{contact.revision}"'} if self.manners.conditional == "if-match" else {}
@@ -164,10 +164,9 @@ class RestDouble(ProviderDouble):
 
     async def _list(self, request: web.Request) -> web.Response:
         manners, query = self.manners, request.query
-        assert request.headers.get("X-Client") == "syncd"
         found = sorted(self.contacts.values(), key=lambda one: (one.changed, one.number))
         if "origin" in query:
-            return web.json_response({"data": [self._shown(one) for one in found if one.key == query["origin"]]})
+            return web.json_response({"data": [self.shown(one) for one in found if one.key == query["origin"]]})
         if "changed_since" in query and manners.since is not None:
             after = manners.since(query["changed_since"])
             found = [one for one in found if one.changed >= after]
@@ -175,10 +174,10 @@ class RestDouble(ProviderDouble):
             found = [one for one in found if not one.deleted]
         size = min(int(query.get("per_page", "100")), manners.capped)
         if manners.paging == "none":
-            return web.json_response([self._shown(one) for one in found])
+            return web.json_response([self.shown(one) for one in found])
         start = self._start(query, size)
         part, end = found[start : start + size], start + size
-        body: JsonObject = {"data": [self._shown(one) for one in part], "meta": {"total": len(found)}}
+        body: JsonObject = {"data": [self.shown(one) for one in part], "meta": {"total": len(found)}}
         headers = {}
         if manners.paging == "cursor":
             body["meta"]["next"] = f"after/{end} ü" if end < len(found) else None
@@ -196,7 +195,7 @@ class RestDouble(ProviderDouble):
 
     async def _get(self, request: web.Request) -> web.Response:
         found = self._found(request)
-        return web.json_response(self._shown(found), headers=self._tag(found))
+        return web.json_response(self.shown(found), headers=self._tag(found))
 
     async def _create(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -271,7 +270,7 @@ DOUBLES: Doubles = {
     "page": lambda: RestDouble(
         Manners(
             paging="page",
-            since=lambda text: _moment(text).timestamp(),
+            since=lambda text: moment(text).timestamp(),
             creates="idempotent",
             conditional="if-match",
             keeps_deleted=True,

@@ -9,12 +9,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from syncd.flows.accept import Accept
-    from syncd.flows.operate.connections import ConnectionsFlow
     from syncd.flows.operate.conflicts import ConflictsFlow
+    from syncd.flows.operate.connections import ConnectionsFlow
     from syncd.flows.operate.entities import EntitiesFlow
     from syncd.flows.operate.events import WebhookEventsFlow
     from syncd.flows.operate.executions import ExecutionsFlow
     from syncd.flows.operate.jobs import JobsFlow
+    from syncd.flows.operate.providers import ProvidersFlow
     from syncd.flows.operate.queues import QueuesFlow
     from syncd.flows.operate.settings import SettingsFlow
     from syncd.flows.operate.tasks import TasksFlow
@@ -49,6 +50,7 @@ class Operate:
     entities: EntitiesFlow
     queues: QueuesFlow
     jobs: JobsFlow
+    providers: ProvidersFlow
     executions: ExecutionsFlow
     settings: SettingsFlow
     vault_key: VaultKeyFlow

@@ -69,14 +69,14 @@ async def test_status_is_a_table_of_parts_and_fails_unless_ready(world: World, s
 
 async def test_a_connection_is_made_from_options_and_its_credential_is_never_shown(world: World, syncd: Syncd) -> None:
     credential = json.dumps({"kind": "bearer", "token": "CANARY"})
-    options = ("--tenant", "t1", "--integration", "github", "--setting", "owner=o", "--setting", "n=5")
+    options = ("--tenant", "t1", "--integration", "github", "--setting", "owner=o", "--setting", "n=5", "--setting", "repo=r")
     made = await syncd(
         *("connections", "add", "conn-1", *options, "--entity", "issue:both", "--entity", "label"),
         *("--credential", "-", "--output", "json"),
         stdin=credential,
     )
     assert made.code == 0, made.err
-    assert made.json["settings"] == {"owner": "o", "n": 5}
+    assert made.json["settings"] == {"owner": "o", "n": 5, "repo": "r"}
     assert {name: rules["direction"] for name, rules in made.json["entities"].items()} == {
         "issue": "both",
         "label": "pull",
@@ -91,7 +91,7 @@ async def test_a_connection_is_made_from_options_and_its_credential_is_never_sho
 
 
 async def test_a_connection_is_made_from_a_file_and_options_go_on_top(world: World, syncd: Syncd) -> None:
-    body = {"id": "conn-2", "tenantId": "t1", "integrationId": "github", "settings": {"owner": "o"}}
+    body = {"id": "conn-2", "tenantId": "t1", "integrationId": "github", "settings": {"owner": "o", "repo": "r"}}
     made = await syncd(
         "connections", "add", "--file", "-", "--tenant", "t2", "--output", "json", stdin=json.dumps(body)
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from syncd.domain.collections import AUDIT, CREDENTIALS, TASKS
+from syncd.domain.collections import AUDIT, CONNECTIONS, CREDENTIALS, TASKS
 from syncd.ports.documents import Query, Replace
 from tests.integration.http.world import READER, TENANT_1, World
 
@@ -36,8 +36,10 @@ async def test_a_connection_is_created_shown_listed_changed_and_deleted(world: W
     assert made.headers["ETag"] == f'"{made.json["etag"]}"'
     assert (await world.api("GET", "/connections/conn-gh")).json == made.json
     assert (await world.api("GET", "/connections/")).json == {"items": [made.json], "cursor": None}
-    changed = await world.api("PATCH", "/connections/conn-gh", {"enabled": False, "settings": {"owner": "p"}})
-    assert (changed.json["enabled"], changed.json["settings"]) == (False, {"owner": "p"})
+    changed = await world.api(
+        "PATCH", "/connections/conn-gh", {"enabled": False, "settings": {"owner": "p", "repo": "r"}}
+    )
+    assert (changed.json["enabled"], changed.json["settings"]) == (False, {"owner": "p", "repo": "r"})
     assert (await world.api("DELETE", "/connections/conn-gh")).status == 204
     assert (await world.api("GET", "/connections/conn-gh")).status == 404
     assert world.vault.kept == {}
@@ -53,8 +55,38 @@ async def test_a_connection_says_for_each_field_who_wins_a_conflict_and_what_mak
         "keyFields": ["email"],
         "conflict": {"default": "merge_fields", "fields": {"phone": "manual"}},
     }
-    made = await world.connection(entities={"contact": rules})
-    assert (made.status, made.json["entities"]) == (201, {"contact": rules})
+    made = await world.connection(entities={"issue": rules})
+    assert (made.status, made.json["entities"]) == (201, {"issue": rules})
+
+
+async def test_a_connection_must_suit_its_provider(world: World) -> None:
+    wrong = await world.connection(settings={"owner": "o", "baseUrl": "ftp://x"})
+    assert list(fields(wrong.json)) == ["settings.repo", "settings.baseUrl"]
+    unknown = await world.connection(entities={"isue": {"direction": "both"}, "star": {"direction": "pull"}})
+    assert fields(unknown.json) == {"entities.isue": "GitHub has no such type; did you mean issue?"}
+    only_webhooks = await world.connection(settings={}, entities={"issue": {"direction": "pull"}})
+    assert only_webhooks.status == 201
+
+
+async def test_a_connection_that_does_not_suit_any_more_can_be_switched_off(world: World) -> None:
+    made = await world.connection()
+    stored = await world.store.documents.get(CONNECTIONS, "conn-gh", "conn-gh")
+    assert stored is not None
+    data = {**stored.data, "settings": {"owner": "o"}}
+    await world.store.documents.write(CONNECTIONS, "conn-gh", [Replace("conn-gh", data, stored.etag)])
+    assert made.status == 201
+    assert (await world.api("PATCH", "/connections/conn-gh", {"enabled": False})).json["enabled"] is False
+    still = await world.api("PATCH", "/connections/conn-gh", {"entities": {"issue": {"direction": "pull"}}})
+    assert list(fields(still.json)) == ["settings.repo"]
+
+
+async def test_the_providers_are_listed_with_what_can_be_done_there(world: World) -> None:
+    answer = await world.api("GET", "/providers")
+    [github] = answer.json["items"]
+    assert (github["name"], github["title"], github["webhookSchemes"]) == ("github", "GitHub", ["github"])
+    issue = next(kind for kind in github["kinds"] if kind["name"] == "issue")
+    assert (issue["creates"], issue["updates"], issue["deletes"]) == ("lookup", True, False)
+    assert "title" in issue["writable"]
 
 
 async def test_an_id_is_unique_in_the_deployment(world: World) -> None:

@@ -32,6 +32,7 @@ from syncd.flows.operate.entities import EntitiesFlow
 from syncd.flows.operate.events import WebhookEventsFlow
 from syncd.flows.operate.executions import ExecutionsFlow
 from syncd.flows.operate.jobs import JobsFlow
+from syncd.flows.operate.providers import ProvidersFlow
 from syncd.flows.operate.queues import QueuesFlow
 from syncd.flows.operate.settings import SettingsFlow
 from syncd.flows.operate.tasks import TasksFlow
@@ -305,6 +306,7 @@ async def opened(
                 queues=QueuesFlow(queue=queue, parked=parked, clock=clock, audit=audit, names=QUEUES),
                 jobs=JobsFlow(jobs={job.name: job}, requests=ticks.requests, control=control, audit=audit),
                 executions=ExecutionsFlow(documents=documents),
+                providers=ProvidersFlow(providers=PROVIDERS),
                 settings=SettingsFlow(
                     overlay=Overlay(documents=documents, clock=clock),
                     control=control,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING
 
 from syncd.domain.collections import CONNECTIONS, REGISTRATIONS
@@ -17,7 +18,7 @@ from syncd.flows.operate.redaction import redacted, secret_fields
 from syncd.ports.documents import Condition, Create, Delete, Query, Replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
 
     from syncd.domain.jsontypes import JsonObject
     from syncd.domain.principal import Principal
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
     from syncd.flows.operate.credentials import CredentialStore
     from syncd.ports.clock import Clock
     from syncd.ports.documents import Document, Documents
+    from syncd.ports.provider import Kind, Provider, Providers
 
 #: What else an entity type says has a reader of its own, which names what is wrong.
 _READERS: tuple[Callable[[JsonObject], object], ...] = (Identity.of_connection, Rules.of_connection)
+#: Fields whose change is checked against the provider.
+_DESCRIBED = ("settings", "entities")
 #: What an entity type without these fields means.
 ENTITY_DEFAULTS = {"direction": "pull", "dedupe": "external_id", "conflict": "last_write_wins"}
 
@@ -42,7 +46,7 @@ class ConnectionsFlow:
         credentials: CredentialStore,
         clock: Clock,
         audit: AuditTrail,
-        providers: Collection[str],
+        providers: Providers,
     ) -> None:
         self._documents = documents
         self._credentials = credentials
@@ -107,7 +111,8 @@ class ConnectionsFlow:
         found = await self._find(principal, identifier)
         data = CONNECTIONS.upgraded(found.data)
         document = {**data, **fields, "updatedAt": iso(self._clock.now())}
-        self._check(document, credential)
+        # What was right for an earlier release may be wrong now, and must not keep anybody from switching a connection off.
+        self._check(document, credential, all_of_it=not fields.keys().isdisjoint(_DESCRIBED))
         document["entities"] = _with_defaults(document["entities"])
         tenant_id = data["tenantId"]
         async with self._audit.change(
@@ -152,15 +157,17 @@ class ConnectionsFlow:
             raise NotFound(f"there is no connection {identifier!r}")
         return found
 
-    def _check(self, fields: JsonObject, credential: Mapping[str, str] | None) -> None:
+    def _check(self, fields: JsonObject, credential: Mapping[str, str] | None, *, all_of_it: bool = True) -> None:
         wrong: dict[str, str] = {}
-        integration = fields.get("integrationId")
-        if integration not in self._providers:
+        provider = self._providers.get(str(fields.get("integrationId")))
+        if provider is None:
             known = ", ".join(sorted(self._providers)) or "none"
             wrong["integrationId"] = f"no provider of this name is installed; installed: {known}"
         for path in secret_fields(fields.get("settings", {}), "settings"):
             wrong[path] = "a secret does not belong into settings, which are shown; send it in credential"
         wrong |= _check_entities(fields.get("entities", {}))
+        if provider is not None and all_of_it:
+            wrong = {**_check_with(provider, fields.get("settings", {}), fields.get("entities", {})), **wrong}
         if credential is not None:
             wrong |= check_credential(credential)
         if wrong:
@@ -184,6 +191,34 @@ def _check_entities(entities: JsonObject) -> dict[str, str]:
             except Invalid as error:
                 wrong |= {f"{path}.{below}": text for below, text in error.errors.items()}
     return wrong
+
+
+def _check_with(provider: Provider, settings: JsonObject, entities: JsonObject) -> dict[str, str]:
+    """What the provider has to say about a connection to it."""
+    if provider.records is None or (provider.webhooks is not None and not settings):
+        return {}  # a connection that only receives webhooks needs no address
+    wrong = {f"settings.{path}": text for path, text in provider.records.check(settings).items()}
+    if wrong:
+        return wrong
+    kinds = provider.records.kinds(settings)
+    for name, rules in entities.items():
+        problem = _unfit(provider, kinds, name, rules.get("direction", DIRECTIONS[0]))
+        if problem:
+            wrong[f"entities.{name}"] = problem
+    return wrong
+
+
+def _unfit(provider: Provider, kinds: Mapping[str, Kind], name: str, direction: str) -> str | None:
+    kind = kinds.get(name)
+    if kind is None:
+        if provider.webhooks is not None and direction == "pull":
+            return None  # webhooks may tell of more types than can be asked for
+        near = difflib.get_close_matches(name, kinds, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(sorted(kinds)) or 'none'}"
+        return f"{provider.title} has no such type; {hint}"
+    if direction != "pull" and kind.creates == "none" and not kind.updates and not kind.deletes:
+        return f"{provider.title} can only be read here: the direction must be pull"
+    return None
 
 
 def _with_defaults(entities: JsonObject) -> JsonObject:

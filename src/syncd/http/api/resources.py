@@ -9,6 +9,7 @@ from syncd.http.api import (
     entities,
     executions,
     jobs,
+    providers,
     queues,
     settings,
     tasks,
@@ -26,6 +27,7 @@ ROUTES = (
     *queues.ROUTES,
     *jobs.ROUTES,
     *executions.ROUTES,
+    *providers.ROUTES,
     *settings.ROUTES,
     *tenants.ROUTES,
 )

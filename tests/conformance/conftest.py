@@ -16,6 +16,7 @@ from syncd.ports.blobs import Blobs
 from syncd.ports.limiter import Limiter
 from syncd.ports.vault import Vault
 from syncd.testing.clock import FrozenClock
+from tests.conformance.providers import Bench, opened
 
 
 @pytest.fixture
@@ -44,3 +45,10 @@ async def vault(request: pytest.FixtureRequest, tmp_path: Path, frozen: FrozenCl
     await vault.open()
     yield vault
     await engine.close()
+
+
+@pytest.fixture
+async def bench(name: str, variant: str, kind: str) -> AsyncIterator[Bench]:
+    """Of the parameters of `each_kind`."""
+    async with opened(name, variant, kind) as bench:
+        yield bench

@@ -69,7 +69,8 @@ async def test_status_is_a_table_of_parts_and_fails_unless_ready(world: World, s
 
 async def test_a_connection_is_made_from_options_and_its_credential_is_never_shown(world: World, syncd: Syncd) -> None:
     credential = json.dumps({"kind": "bearer", "token": "CANARY"})
-    options = ("--tenant", "t1", "--integration", "github", "--setting", "owner=o", "--setting", "n=5", "--setting", "repo=r")
+    settings = ("--setting", "owner=o", "--setting", "n=5", "--setting", "repo=r")
+    options = ("--tenant", "t1", "--integration", "github", *settings)
     made = await syncd(
         *("connections", "add", "conn-1", *options, "--entity", "issue:both", "--entity", "label"),
         *("--credential", "-", "--output", "json"),

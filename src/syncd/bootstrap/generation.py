@@ -24,6 +24,7 @@ from syncd.flows.operate.executions import ExecutionsFlow
 from syncd.flows.operate.jobs import JobsFlow
 from syncd.flows.operate.providers import ProvidersFlow
 from syncd.flows.operate.queues import QueuesFlow
+from syncd.flows.operate.results import ResultsFlow
 from syncd.flows.operate.settings import SettingsFlow
 from syncd.flows.operate.tasks import TasksFlow
 from syncd.flows.operate.tenants import TenantsFlow
@@ -183,6 +184,7 @@ def _operate(loaded: Loaded, flows: Flows, jobs: Sequence[Job], purged: Purged, 
             documents=documents, queue=ports.queue, webhooks=webhooks, audit=audit, clock=clock
         ),
         tasks=TasksFlow(documents=documents, clock=clock, audit=audit, control=control, providers=flows.providers),
+        results=ResultsFlow(documents=documents),
         entities=EntitiesFlow(entities=flows.entities, audit=audit),
         queues=QueuesFlow(
             queue=ports.queue,

@@ -29,21 +29,35 @@ def command() -> None:
 @click.option("--mode", type=click.Choice(["pull", "push", "bidirectional"]), default="pull", show_default=True)
 @click.option("--priority", type=click.Choice(["high", "normal", "low"]), default="normal", show_default=True)
 @click.option("--entity", metavar="TYPE", help="Only this type; default: all that the connection lists.")
+@click.option("--schedule", metavar="WHEN", help='Run again and again: "every 15m", or cron.')
+@click.option("--timezone", metavar="ZONE", help="The zone in which the schedule is read; UTC where it is left out.")
+@click.option("--full", is_flag=True, help="Read everything, not only what changed since the last pull.")
 @click.argument("connection")
-def add(api: Api, output: str, mode: str, priority: str, entity: str | None, connection: str) -> None:
+def add(
+    api: Api,
+    output: str,
+    mode: str,
+    priority: str,
+    entity: str | None,
+    schedule: str | None,
+    timezone: str | None,
+    full: bool,
+    connection: str,
+) -> None:
     """Make a task for a CONNECTION and print its id. It runs as soon as the planner sees it."""
     found = api.get(path("connections", connection))
-    task = api.post(
-        path("tasks"),
-        {
-            "tenantId": found["tenantId"],
-            "integrationId": found["integrationId"],
-            "connectionId": connection,
-            "syncMode": mode,
-            "priority": priority,
-            **({} if entity is None else {"entityType": entity}),
-        },
-    )
+    wanted = {
+        "tenantId": found["tenantId"],
+        "integrationId": found["integrationId"],
+        "connectionId": connection,
+        "syncMode": mode,
+        "priority": priority,
+        "entityType": entity,
+        "schedule": schedule,
+        "timezone": timezone,
+        "full": full or None,
+    }
+    task = api.post(path("tasks"), {name: value for name, value in wanted.items() if value is not None})
     if output == "json":
         print_json(task)
     else:
@@ -69,6 +83,7 @@ def list_all(
         "priority": "priority",
         "status": "status",
         "attempt": "attempt",
+        "nextScheduled": "next",
         "updatedAt": "updated",
     }
     query = {"tenantId": tenant, "connectionId": connection, "status": status}
@@ -80,7 +95,7 @@ def list_all(
 @output_option
 @click.argument("identifier", metavar="ID")
 def show(api: Api, output: str, identifier: str) -> None:
-    """One task."""
+    """One task: its state, how far it is, and where its result is."""
     print_document(api.get(path("tasks", identifier)), output)
 
 

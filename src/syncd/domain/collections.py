@@ -77,6 +77,7 @@ RESULTS = Collection(
     ttl=90 * DAY,
     paths=("createdAt", "taskId"),
     scanned=("tenantId",),
+    across=("createdAt", "taskId"),
 )
 CURSORS = Collection(name="cursors", partition="connectionId", scanned=("tenantId",))
 CONFLICTS = Collection(name="conflicts", partition="tenantId", paths=("status", "createdAt", "entityId"))

@@ -245,6 +245,11 @@ def _interval(config: JsonObject) -> str:
     return f"every {int(count)}{_UNITS[unit]}"
 
 
+def stored_as(status: Status) -> list[str]:
+    """Every word under which tasks of this status are stored."""
+    return [word for word, meant in _STORED.items() if meant == status]
+
+
 def origin_of(task_id: str, generation: int) -> str:
     """The origin of the messages of one generation."""
     return f"{task_id}~{generation}"

@@ -108,6 +108,11 @@ class NewTask(Body):
     sync_mode: Literal["pull", "push", "bidirectional"]
     priority: Literal["high", "normal", "low"] = "normal"
     entity_type: str | None = None
+    schedule: str | None = Field(
+        default=None, description="when it runs again: `every 15m`, or cron with 5 fields, or with 6 and seconds first"
+    )
+    timezone: str | None = Field(default=None, description="the zone in which the schedule is read; UTC where absent")
+    full: bool = Field(default=False, description="read everything, not only what changed since the last pull")
 
 
 class EntityEdit(Body):

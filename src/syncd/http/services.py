@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from syncd.flows.operate.jobs import JobsFlow
     from syncd.flows.operate.providers import ProvidersFlow
     from syncd.flows.operate.queues import QueuesFlow
+    from syncd.flows.operate.results import ResultsFlow
     from syncd.flows.operate.settings import SettingsFlow
     from syncd.flows.operate.tasks import TasksFlow
     from syncd.flows.operate.tenants import TenantsFlow
@@ -47,6 +48,7 @@ class Operate:
     webhooks: WebhooksFlow
     webhook_events: WebhookEventsFlow
     tasks: TasksFlow
+    results: ResultsFlow
     entities: EntitiesFlow
     queues: QueuesFlow
     jobs: JobsFlow

@@ -34,6 +34,7 @@ from syncd.flows.operate.executions import ExecutionsFlow
 from syncd.flows.operate.jobs import JobsFlow
 from syncd.flows.operate.providers import ProvidersFlow
 from syncd.flows.operate.queues import QueuesFlow
+from syncd.flows.operate.results import ResultsFlow
 from syncd.flows.operate.settings import SettingsFlow
 from syncd.flows.operate.tasks import TasksFlow
 from syncd.flows.operate.tenants import TenantsFlow
@@ -302,6 +303,7 @@ async def opened(
                     documents=documents, queue=queue, webhooks=webhooks, audit=audit, clock=clock
                 ),
                 tasks=TasksFlow(documents=documents, clock=clock, audit=audit, control=control, providers=PROVIDERS),
+                results=ResultsFlow(documents=documents),
                 entities=EntitiesFlow(entities=entities, audit=audit),
                 queues=QueuesFlow(queue=queue, parked=parked, clock=clock, audit=audit, names=QUEUES),
                 jobs=JobsFlow(jobs={job.name: job}, requests=ticks.requests, control=control, audit=audit),

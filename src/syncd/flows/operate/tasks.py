@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from anyio import to_thread
+
 from syncd.domain.collections import CONNECTIONS, TASKS
 from syncd.domain.errors import Conflict, Invalid, NotFound
 from syncd.domain.ids import check_user_id, located, partition_of, ulid
+from syncd.domain.tasks import MODES, PRIORITIES, STATUSES, SyncTask, schedule_of, stored_as
+from syncd.domain.tasksteps import cancelled, retried, ttl_of
 from syncd.domain.times import iso
 from syncd.flows.operate.paging import FIRST_PAGE, Listing, Paging, listing, one_tenant, tenant_conditions
 from syncd.ports.documents import Condition, Create, Replace
@@ -21,11 +25,6 @@ if TYPE_CHECKING:
     from syncd.ports.control import Control
     from syncd.ports.documents import Document, Documents
 
-SYNC_MODES = ("pull", "push", "bidirectional")
-PRIORITIES = ("high", "normal", "low")
-STATUSES = ("pending", "queued", "running", "succeeded", "partial", "failed", "cancelled", "parked")
-#: A task in one of these has ended; only a schedule or a retry begins its next generation.
-ENDED = frozenset({"succeeded", "partial", "failed", "cancelled"})
 #: How often a change reads again when a worker changes the task at the same moment.
 _TRIES = 5
 
@@ -49,8 +48,9 @@ class TasksFlow:
         self._providers = providers
 
     async def create(self, principal: Principal, fields: JsonObject) -> JsonObject:
-        """`fields`: tenantId, integrationId, connectionId, syncMode, priority, entityType?. Status `pending`; the planner
-        is nudged. Raises Invalid naming every field that is wrong."""
+        """`fields`: tenantId, integrationId, connectionId, syncMode, priority?, entityType?, schedule?, timezone?, full?. Status `pending`:
+        it runs now, and with a schedule again at each of its times. The planner is nudged. Raises Invalid naming every field that
+        is wrong."""
         tenant_id = check_user_id("tenantId", fields.get("tenantId"))
         principal.may_operate_in(tenant_id)
         await self._check(tenant_id, fields)
@@ -76,6 +76,9 @@ class TasksFlow:
         }
         if fields.get("entityType") is not None:
             document["entityType"] = check_user_id("entityType", fields["entityType"])
+        document |= {name: fields[name] for name in ("schedule", "timezone") if fields.get(name) is not None}
+        if fields.get("full"):
+            document["full"] = True
         async with self._audit.change(principal, "task.create", identifier, tenant_id=tenant_id, after=document):
             [stored] = await self._documents.write(TASKS, tenant_id, [Create(identifier, document)])
         self._control.nudge("planner")
@@ -92,9 +95,10 @@ class TasksFlow:
         paging: Paging = FIRST_PAGE,
     ) -> Listing:
         """Newest first. One tenant is one partition; without `tenant_id` all that the principal sees are searched."""
-        if status is not None and status not in STATUSES:
+        wanted = next((one for one in STATUSES if one == status), None)
+        if status and wanted is None:
             raise Invalid(f"there is no status {status!r}", errors={"status": f"one of {', '.join(STATUSES)}"})
-        where = [Condition("status", "eq", status)] if status else []
+        where = [Condition("status", "in", stored_as(wanted))] if wanted else []
         if connection_id is not None:
             where.append(Condition("connectionId", "eq", connection_id))
         if tenant_id is None and not principal.everywhere:
@@ -116,37 +120,20 @@ class TasksFlow:
         return shown(await self._find(principal, identifier))
 
     async def cancel(self, principal: Principal, identifier: str) -> JsonObject:
-        """A waiting task ends at once as `cancelled`; a queued or running one is asked to stop at its next checkpoint.
-        Raises Conflict where it has ended already."""
-
-        def change(data: JsonObject) -> JsonObject:
-            if data["status"] in ENDED:
-                raise Conflict(f"the task has ended already: {data['status']}")
-            status = "cancelled" if data["status"] == "pending" else data["status"]
-            return {**data, "cancelRequested": True, "status": status}
-
-        return await self._changed(principal, "task.cancel", identifier, change)
+        """A waiting or parked task ends at once as `cancelled`, and no schedule begins it again; a queued or running one is asked to stop
+        at its next checkpoint. Raises Conflict where it has ended already."""
+        return await self._changed(
+            principal, "task.cancel", identifier, lambda data: cancelled(data, self._clock.now())
+        )
 
     async def retry(self, principal: Principal, identifier: str) -> JsonObject:
         """Begin a task that has ended or is parked anew: `pending` in its next generation, so that what is left of the one
         before (a parked message, a late answer) changes nothing any more; its result stays. The planner is nudged.
         Raises Conflict where it waits or is under way."""
 
-        def change(data: JsonObject) -> JsonObject:
-            if data["status"] not in ENDED and data["status"] != "parked":
-                raise Conflict(f"the task is {data['status']}: only one that has ended or is parked can be tried again")
-            begun = {
-                "status": "pending",
-                "generation": data["generation"] + 1,
-                "attempt": 0,
-                "hop": 0,
-                "resultId": None,
-            }
-            return {name: value for name, value in data.items() if name != "cancelRequested"} | begun
-
-        retried = await self._changed(principal, "task.retry", identifier, change)
+        begun = await self._changed(principal, "task.retry", identifier, lambda data: retried(data, self._clock.now()))
         self._control.nudge("planner")
-        return retried
+        return begun
 
     async def _changed(
         self, principal: Principal, action: str, identifier: str, change: Callable[[JsonObject], JsonObject]
@@ -155,13 +142,13 @@ class TasksFlow:
         for _ in range(_TRIES):
             found = await self._find(principal, identifier)
             data = TASKS.upgraded(found.data)
-            document = {**change(data), "updatedAt": iso(self._clock.now())}
+            document = change(data)
             try:
                 async with self._audit.change(
-                    principal, action, identifier, tenant_id=data["tenantId"], before=data, after=document
+                    principal, action, identifier, tenant_id=found.partition, before=data, after=document
                 ):
                     [stored] = await self._documents.write(
-                        TASKS, found.partition, [Replace(identifier, document, found.etag)]
+                        TASKS, found.partition, [Replace(found.id, document, found.etag, ttl=ttl_of(document))]
                     )
             except Conflict:
                 continue
@@ -172,20 +159,28 @@ class TasksFlow:
     async def _find(self, principal: Principal, identifier: str) -> Document:
         tenant_id = partition_of(identifier)
         principal.must_see(tenant_id, f"task {identifier!r}")
-        found = await self._documents.get(TASKS, tenant_id, identifier)
-        if found is None:
-            raise NotFound(f"there is no task {identifier!r}")
-        return found
+        # Ours bear their tenant in their id; those of other systems are shown with it in front.
+        keys = [(tenant_id, identifier), (tenant_id, identifier.removeprefix(f"{tenant_id}."))]
+        for found in await self._documents.get_many(TASKS, keys):
+            if found is not None:
+                return found
+        raise NotFound(f"there is no task {identifier!r}")
 
     async def _check(self, tenant_id: str, fields: JsonObject) -> None:
         wrong: dict[str, str] = {}
         if fields.get("integrationId") not in self._providers:
             known = ", ".join(sorted(self._providers)) or "none"
             wrong["integrationId"] = f"no provider of this name is installed; installed: {known}"
-        if fields.get("syncMode") not in SYNC_MODES:
-            wrong["syncMode"] = f"must be one of {', '.join(SYNC_MODES)}"
+        if fields.get("syncMode") not in MODES:
+            wrong["syncMode"] = f"must be one of {', '.join(MODES)}"
         if fields.get("priority", "normal") not in PRIORITIES:
             wrong["priority"] = f"must be one of {', '.join(PRIORITIES)}"
+        try:
+            await to_thread.run_sync(schedule_of, fields)  # the files of its time zone are read
+        except Invalid as error:
+            wrong["timezone" if "timezone" in error.errors else "schedule"] = str(error)
+        if fields.get("timezone") is not None and not fields.get("schedule"):
+            wrong["timezone"] = "it says in which zone a schedule is read, and there is none"
         connection_id = check_user_id("connectionId", fields.get("connectionId"))
         connection = await self._documents.get(CONNECTIONS, connection_id, connection_id)
         if connection is None or connection.data["tenantId"] != tenant_id:
@@ -198,4 +193,17 @@ class TasksFlow:
 
 
 def shown(document: Document) -> JsonObject:
-    return {"id": document.id, **TASKS.upgraded(document.data), "etag": document.etag}
+    """As stored, with what older documents leave out, and under an id that finds it."""
+    data = TASKS.upgraded(document.data)
+    task = SyncTask(data)
+    ours = document.id.startswith(f"{document.partition}.")
+    return {
+        "id": document.id if ours else located(document.partition, document.id),
+        "attempt": 0,
+        "resultId": None,
+        **data,
+        "status": task.status,
+        "syncMode": task.mode,
+        "priority": task.priority,
+        "etag": document.etag,
+    }

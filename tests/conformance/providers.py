@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -12,7 +12,7 @@ import pytest
 from syncd.adapters.providers import _template, load_providers
 from syncd.domain.jsontypes import JsonObject
 from syncd.ports.api import Api
-from syncd.ports.provider import Fetch, Provider, Record, RecordPage, Records
+from syncd.ports.provider import Fetch, Kind, Provider, Record, RecordPage, Records
 from tests.doubles.client import connected
 from tests.doubles.contract import ProviderDouble
 
@@ -28,15 +28,28 @@ def doubles_of(name: str) -> Mapping[str, Callable[[], ProviderDouble]]:
     return getattr(import_module(module), "DOUBLES", {}) if find_spec(module) else {}
 
 
+def _cases() -> Iterator[tuple[str, str, Kind]]:
+    for name, provider in PROVIDERS.items():
+        for variant, make in doubles_of(name).items() if provider.records else ():
+            double = make()
+            double.url = "http://127.0.0.1:9"  # nobody is asked for what it declares
+            kinds = provider.records.kinds(double.settings()) if provider.records else {}
+            yield from ((name, variant, kinds[kind]) for kind in double.kinds)
+
+
 #: (provider, configuration of its double, type of object).
-CASES = [
-    pytest.param(name, variant, kind, id=f"{name}-{variant}-{kind}")
-    for name, provider in PROVIDERS.items()
-    if provider.records
-    for variant, make in doubles_of(name).items()
-    for kind in make().kinds
-]
-each_kind = pytest.mark.parametrize(("name", "variant", "kind"), CASES)
+CASES = tuple(_cases())
+
+
+def each_kind(*, that: Callable[[Kind], bool] = lambda kind: True) -> pytest.MarkDecorator:
+    """The test takes `bench`, and is tried with every type of object that can do what the test is about."""
+    cases = [
+        pytest.param(name, variant, kind.name, id=f"{name}-{variant}-{kind.name}")
+        for name, variant, kind in CASES
+        if that(kind)
+    ]
+    assert cases, "no provider can do it, so the test would try nothing"
+    return pytest.mark.parametrize(("name", "variant", "kind"), cases)
 
 
 class Bench:
@@ -74,10 +87,6 @@ class Bench:
 
     def content(self, record: Record) -> JsonObject:
         return self.kind.fields.of(record.data)
-
-    def needs(self, capability: bool, what: str) -> None:
-        if not capability:
-            pytest.skip(f"{self.provider.name} declares no {what} of {self.kind.name}")
 
 
 @asynccontextmanager

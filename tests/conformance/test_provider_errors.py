@@ -44,7 +44,7 @@ _ERRORS = [
 
 
 @pytest.mark.parametrize(("fault", "expected"), _ERRORS, ids=lambda one: getattr(one, "__name__", None) or _label(one))
-@each_kind
+@each_kind()
 async def test_each_thing_that_goes_wrong_while_reading_is_its_own_error(
     bench: Bench, fault: Fault, expected: type[SyncdError]
 ) -> None:
@@ -63,12 +63,11 @@ async def test_each_thing_that_goes_wrong_while_reading_is_its_own_error(
 
 
 @pytest.mark.parametrize(("fault", "expected"), _ERRORS, ids=lambda one: getattr(one, "__name__", None) or _label(one))
-@each_kind
+@each_kind(that=lambda kind: kind.creates != "none" or kind.updates)
 async def test_each_thing_that_goes_wrong_while_writing_is_its_own_error(
     bench: Bench, fault: Fault, expected: type[SyncdError]
 ) -> None:
     kind, double = bench.kind, bench.double
-    bench.needs(kind.creates != "none" or kind.updates, "writing")
     content, fault = double.sample(kind.name, 1), replace(fault, writes=True)
     if kind.creates != "none":
         double.faults.append(fault)
@@ -84,9 +83,8 @@ async def test_each_thing_that_goes_wrong_while_writing_is_its_own_error(
         assert double.held(kind.name, made) == content
 
 
-@each_kind
+@each_kind(that=lambda kind: kind.updates)
 async def test_a_conflict_that_the_provider_reports_is_one(bench: Bench) -> None:
-    bench.needs(bench.kind.updates, "updates")
     [made] = bench.put()
     changes = bench.double.change(bench.kind.name, 1)
     for status in (409, 412):
@@ -95,9 +93,8 @@ async def test_a_conflict_that_the_provider_reports_is_one(bench: Bench) -> None
             await bench.records.update(bench.api, bench.kind.name, made, changes, whole=changes, version=None)
 
 
-@each_kind
+@each_kind(that=lambda kind: kind.deletes)
 async def test_an_id_that_leads_elsewhere_reaches_no_other_object(bench: Bench) -> None:
-    bench.needs(bench.kind.deletes, "deletion")
     made = bench.put(2)
     for hostile in (
         "..",

@@ -7,8 +7,6 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from syncd.adapters.http.api import HttpApis
-from syncd.adapters.http.limits import Limits
 from syncd.adapters.http.ssrf import OutgoingPolicy
 from syncd.domain.errors import (
     Invalid,
@@ -76,16 +74,7 @@ async def test_a_refused_connection_is_certainly_not_processed(world: Providers)
 
 async def test_a_token_is_not_sent_in_clear_text_beyond_this_machine(world: Providers) -> None:
     policy = OutgoingPolicy.of(["10.0.0.0/8"])
-    apis = HttpApis(
-        session=await world.session(policy),
-        policy=policy,
-        credentials=Keys(),
-        limits=Limits(),
-        limiter=world.limiter,
-        clock=world.clock,
-        observe=world.seen,
-        user_agent="x",
-    )
+    apis = await world.apis(policy)
     account = Account(connection_id="c", tenant_id="t1", integration_id="crm", settings={}, credential_id="cred")
     with pytest.raises(Invalid, match="clear text"):
         await apis.of(account, "http://10.0.0.1").request("GET", "/", operation="fetch")

@@ -7,9 +7,7 @@ import base64
 import pytest
 from aiohttp import web
 
-from syncd.adapters.http.api import HttpApis
 from syncd.adapters.http.limits import Limits
-from syncd.adapters.http.ssrf import OutgoingPolicy
 from syncd.domain.errors import (
     AuthenticationFailed,
     Invalid,
@@ -150,16 +148,7 @@ async def test_paths_are_joined_to_the_base_path_with_one_slash(
 @pytest.mark.parametrize("base", ["ftp://h/", "nonsense", "https://", "https://h/?a=1", "https://h/ x "])
 async def test_a_base_url_that_is_none_is_refused(world: Providers, base: str) -> None:
     api = await world.api(200)
-    apis = HttpApis(
-        session=await world.session(OutgoingPolicy.of()),
-        policy=OutgoingPolicy.of(),
-        credentials=Keys(),
-        limits=Limits(),
-        limiter=world.limiter,
-        clock=world.clock,
-        observe=world.seen,
-        user_agent="x",
-    )
+    apis = await world.apis()
     with pytest.raises(Invalid):
         apis.of(api.account, base)
 

@@ -9,14 +9,14 @@ import pytest
 from aiohttp import web
 
 from syncd.adapters.embedded.limiter import EmbeddedLimiter
-from syncd.adapters.http.api import HttpApi, HttpApis
+from syncd.adapters.http.api import HttpApis
 from syncd.adapters.http.limits import Limits
 from syncd.adapters.http.ssrf import OutgoingPolicy
 from syncd.domain.errors import (
     SyncdError,
 )
 from syncd.domain.secrets import Secret
-from syncd.ports.api import Account
+from syncd.ports.api import Account, Api, Apis
 from syncd.ports.credentials import CredentialKind, Usable
 from syncd.testing.clock import FrozenClock
 from tests.integration.outgoing import Handler, World
@@ -69,26 +69,13 @@ class Providers(World):
         keys: Keys | None = None,
         reservation: str | None = None,
         **options: Any,
-    ) -> HttpApi:
+    ) -> Api:
         return await self.at(await self.serve(self._handler(handler)), base, keys, reservation, **options)
 
     async def at(
         self, port: int, base: str = "/v1", keys: Keys | None = None, reservation: str | None = None, **options: Any
-    ) -> HttpApi:
-        policy = OutgoingPolicy.of(loopback=True)
-        apis = HttpApis(
-            **{
-                "session": await self.session(policy),
-                "policy": policy,
-                "credentials": keys or Keys(),
-                "limits": Limits(),
-                "limiter": self.limiter,
-                "clock": self.clock,
-                "observe": self.seen,
-                "user_agent": "syncd/test",
-                **options,
-            }
-        )
+    ) -> Api:
+        apis = await self.apis(**{"credentials": keys or Keys(), **options})
         account = Account(
             connection_id="c1",
             tenant_id="t1",
@@ -97,6 +84,22 @@ class Providers(World):
             credential_id=None if keys is None else "cred",
         )
         return apis.of(account, f"http://127.0.0.1:{port}{base}", reservation=reservation)
+
+    async def apis(self, policy: OutgoingPolicy | None = None, **options: Any) -> Apis:
+        policy = policy or OutgoingPolicy.of(loopback=True)
+        return HttpApis(
+            **{
+                "session": await self.session(policy),
+                "policy": policy,
+                "credentials": Keys(),
+                "limits": Limits(),
+                "limiter": self.limiter,
+                "clock": self.clock,
+                "observe": self.seen,
+                "user_agent": "syncd/test",
+                **options,
+            }
+        )
 
     def _handler(self, answer: Handler | web.StreamResponse | int) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -113,7 +116,7 @@ class Providers(World):
         return handle
 
 
-async def failed(api: HttpApi, method: str = "GET", path: str = "/items", operation: Any = "fetch") -> SyncdError:
+async def failed(api: Api, method: str = "GET", path: str = "/items", operation: Any = "fetch") -> SyncdError:
     with pytest.raises(SyncdError) as caught:
         await api.request(method, path, operation=operation)
     return caught.value

@@ -112,8 +112,8 @@ def test_check_tells_jobs_that_run_from_those_of_later_releases(syncd: Syncd) ->
     rows = json.loads(syncd("check", "--offline", "--output", "json").stdout)
     jobs = {row["status"]: row["detail"] for row in rows if row["name"] == "jobs"}
     assert jobs == {
-        "ok": "finops-daily-sync (0 0 3 * * * UTC), maintenance (every 1m UTC)",
-        "note": "not in this release yet, and not run: aci-scaler, advisor-refresh, sync-scheduler, token-refresher",
+        "ok": "sync-scheduler (0 0 * * * * UTC), finops-daily-sync (0 0 3 * * * UTC), maintenance (every 1m UTC)",
+        "note": "not in this release yet, and not run: aci-scaler, advisor-refresh, token-refresher",
     }
 
 

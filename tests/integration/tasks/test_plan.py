@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +13,13 @@ from typing import Any
 import anyio
 import pytest
 
-from syncd.domain.collections import TASKS
+from syncd.adapters.embedded.selection import compile_query
+from syncd.domain.collections import RESULTS, TASKS
 from syncd.domain.messages import MESSAGE_LIFETIME
 from syncd.domain.tasksteps import STUCK
 from syncd.domain.times import HOUR, MINUTE, iso, parse
 from syncd.flows.plan import Plan
-from syncd.ports.documents import Create
+from syncd.ports.documents import Condition, Create, Query
 from syncd.ports.queue import Delivery, Message, Next
 from syncd.testing.clock import FrozenClock
 from syncd.testing.crash import Crash, CrashAt
@@ -290,3 +294,26 @@ async def test_what_another_system_left_under_way_is_sent_again(world: World) ->
 
 def _as_message(delivery: Delivery, *, hop: int) -> Message:
     return Message(replace(delivery.envelope, hop=hop), delivery.body)
+
+
+async def test_what_the_planner_and_the_lists_ask_across_tenants_is_read_from_an_index(
+    world: World, tmp_path: Path
+) -> None:
+    now = iso(world.clock.now())
+    queries = [
+        *((TASKS, query) for query in world.plan._queries(now=world.clock.now(), priority=())),
+        *((TASKS, query) for query in world.plan._queries(world.clock.now(), (Condition("priority", "eq", "low"),))),
+        (TASKS, Query(across=True, where=(Condition("checkAt", "le", now),), order="checkAt")),
+        (TASKS, Query(across=True, where=(Condition("nextScheduled", "gt", now),), order="nextScheduled", limit=1)),
+        (RESULTS, Query(across=True, order="createdAt", descending=True)),
+    ]
+    for collection, query in queries:
+        statement, arguments = compile_query(collection, query, world.clock.now())
+
+        def explained(statement: str = statement, arguments: list[Any] = arguments) -> list[str]:
+            with closing(sqlite3.connect(tmp_path / "syncd.db")) as connection:
+                return [str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", arguments)]
+
+        plan = await asyncio.to_thread(explained)
+        assert any("_across_" in step for step in plan), (query, plan)
+        assert not any("TEMP B-TREE" in step for step in plan), (query, plan)

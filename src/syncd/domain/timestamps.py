@@ -39,7 +39,15 @@ SINCE_FORMATS: tuple[SinceFormat, ...] = get_args(SinceFormat)
 def read_time(value: Json) -> float:
     """Seconds since the epoch. Raises ValueError, with the value's beginning, where it is no time between the years 1 and 9999."""
     if isinstance(value, str):
-        seconds = _of_text(value)
+        seconds = None
+        if value[4:5] == "-":  # what nearly all systems write; digits alone are never read as ISO 8601 (see `_seldom`)
+            try:
+                moment = datetime.fromisoformat(value)
+                seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+            except (ValueError, OverflowError):
+                seconds = None
+        if seconds is None:
+            seconds = _of_text(value)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         seconds = _of_number(float(value) if abs(value) < 1e21 else float("inf"))
     else:
@@ -67,17 +75,10 @@ def _of_number(number: float) -> float:
 
 
 def _of_text(text: str) -> float:
-    # Digits first: Python's reader would take the third group of a number for a separator.
-    if not text[4:5].isdigit():
-        try:
-            return _seconds(datetime.fromisoformat(text))
-        except (ValueError, OverflowError):
-            pass
     if len(text) > _LONGEST:
         raise ValueError(f"{_quoted(text)} is no time")
-    stripped = text.strip()
     try:
-        return _seldom(stripped)
+        return _seldom(text.strip())
     except (ValueError, OverflowError, TypeError, IndexError):  # the e-mail reader raises all of these
         raise ValueError(f"{_quoted(text)} is no time that can be read") from None
 
@@ -94,7 +95,7 @@ def _seldom(text: str) -> float:
     dot_net = _DOT_NET.fullmatch(text)
     if dot_net:
         return int(dot_net[1]) / 1000  # the offset is only how to show it
-    if text[:4].isdigit():
+    if text[:4].isdigit() and not text.isdigit():
         return _iso_of_the_field(text)
     return _seconds(parsedate_to_datetime(text))
 

@@ -80,7 +80,9 @@ class Shape:
         self._exact_version = exact_version
         self._deleted = None if deleted is None else deleted.reader()
         self._paths = fields
-        self._fields = None if fields is None else [(name, getter(path)) for name, path in fields.items()]
+        known = fields or {}
+        self._plain_fields = [(name, path[0]) for name, path in known.items() if len(path) == 1]
+        self._deep_fields = [(name, getter(path)) for name, path in known.items() if len(path) > 1]
         paths = (id, updated_at, version, deleted and deleted.path, *hidden)
         away = tuple(path for path in paths if path)
         self._names_away = tuple(path[0] for path in away if len(path) == 1)
@@ -88,14 +90,31 @@ class Shape:
 
     # -- reading --
 
-    def page(self, items: Sequence[Json]) -> tuple[list[Record], list[Unreadable]]:
+    def page(
+        self, items: Sequence[Json], *, version: str | None = None, known_id: str | None = None
+    ) -> tuple[list[Record], list[Unreadable]]:
         """A page's items as records, in their order, and those that are none."""
         records: list[Record] = []
         unreadable: list[Unreadable] = []
-        record = self.record
+        # One loop without calls for what is usual: pages come by the thousand.
+        id_of, updated, deleted, content = self._id, self._updated, self._deleted, self.data
         for position, item in enumerate(items):
             try:
-                records.append(record(item))
+                if type(item) is not dict:
+                    raise ValueError(f"it is {kind_of(item)}, not an object")  # noqa: TRY301 (a reason, like all others)
+                identifier = id_of(item)
+                if not (type(identifier) is str and identifier.isalnum() and len(identifier) < MOST_ID):
+                    identifier = self._id_otherwise(identifier, known_id)
+                stamp = None if updated is None else updated(item)
+                records.append(
+                    Record(
+                        external_id=identifier,
+                        data=content(item),
+                        updated_at=None if stamp is None else self._time(stamp),
+                        version=version if self._version is None else self._version_of(item),
+                        deleted=deleted is not None and deleted(item),
+                    )
+                )
             except ValueError as error:
                 unreadable.append(Unreadable(position, str(error), item))
         return records, unreadable
@@ -103,35 +122,34 @@ class Shape:
     def record(self, item: Json, *, version: str | None = None, known_id: str | None = None) -> Record:
         """`version`: from outside the object, such as an ETag. `known_id`: of an object that need not name its own. Raises ValueError
         with the reason."""
-        if type(item) is not dict:
-            raise ValueError(f"it is {kind_of(item)}, not an object")
-        value = self._id(item)
-        if type(value) is str and value.isalnum() and len(value) < MOST_ID:
-            identifier = value
-        elif value is ABSENT and known_id is not None:
-            identifier = known_id
-        else:
-            identifier = external_id(value, shown(self._id_path))
-        updated_at = None
-        if self._updated is not None:
-            stamp = self._updated(item)
-            if stamp is not ABSENT and stamp is not None and stamp != "":
-                try:
-                    updated_at = read_time(stamp)
-                except ValueError as error:
-                    raise ValueError(f"{shown(self._updated_path or ())}: {error}") from None
-        return Record(
-            external_id=identifier,
-            data=self.data(item),
-            updated_at=updated_at,
-            version=version if self._version is None else self._version_of(item),
-            deleted=self._deleted is not None and self._deleted(item),
-        )
+        records, unreadable = self.page((item,), version=version, known_id=known_id)
+        if unreadable:
+            raise ValueError(unreadable[0].reason)
+        return records[0]
+
+    def _id_otherwise(self, value: Json, known_id: str | None) -> str:
+        if value is ABSENT and known_id is not None:
+            return known_id
+        return external_id(value, shown(self._id_path))
+
+    def _time(self, stamp: Json) -> float | None:
+        """Nothing and an empty text say nothing; nonsense is an error, because a pull goes by it."""
+        if stamp is ABSENT or stamp == "":
+            return None
+        try:
+            return read_time(stamp)
+        except ValueError as error:
+            raise ValueError(f"{shown(self._updated_path or ())}: {error}") from None
 
     def data(self, item: JsonObject) -> JsonObject:
         """The content of an object. Never the object itself."""
-        if self._fields is not None:
-            return {name: value for name, get in self._fields if (value := get(item)) is not ABSENT}
+        if self._paths is not None:
+            found = {name: item[theirs] for name, theirs in self._plain_fields if theirs in item}
+            for name, get in self._deep_fields:
+                value = get(item)
+                if value is not ABSENT:
+                    found[name] = value
+            return found
         found = item.copy()
         for name in self._names_away:
             found.pop(name, None)

@@ -9,11 +9,12 @@ import pytest
 from aiohttp import web
 
 from syncd.adapters.http.limits import Limits
+from syncd.adapters.http.pauses import MOST_PAUSES, Pauses
 from syncd.domain.errors import (
     AuthenticationFailed,
     Throttled,
 )
-from syncd.ports.api import Account
+from syncd.ports.api import Account, Api
 from tests.integration.outgoing_api.world import Keys, Providers, failed
 
 
@@ -98,6 +99,37 @@ async def test_the_pace_follows_the_providers_headers_both_ways(world: Providers
         await api.request("GET", "/", operation="fetch")
     assert isinstance(await failed(api), Throttled), "ten again"
     assert [facts["factor"] for facts in world.seen.named("limit_adapted")] == [0.5, 1.0]
+
+
+async def test_while_a_providers_quota_is_spent_it_is_not_asked_by_anybody_with_that_credential(
+    world: Providers,
+) -> None:
+    spent = web.Response(status=403, headers={"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "20"})
+    port = await world.serve(world._handler(spent))
+    apis = await world.apis()
+
+    def api(connection: str) -> Api:
+        account = Account(connection_id=connection, tenant_id="t1", integration_id="crm", settings={})
+        return apis.of(account, f"http://127.0.0.1:{port}")
+
+    assert isinstance(await failed(api("c1")), Throttled)
+    await world.clock.advance(5)
+    error = await failed(api("c1"))
+    assert isinstance(error, Throttled)
+    assert error.retry_after == 15
+    assert len(world.requests) == 1
+    assert isinstance(await failed(api("c2")), Throttled)
+    assert len(world.requests) == 2, "another account has a quota of its own"
+    await world.clock.advance(15)
+    await failed(api("c1"))
+    assert len(world.requests) == 3
+
+
+def test_pauses_in_memory_are_bounded() -> None:
+    pauses = Pauses()
+    for number in range(MOST_PAUSES + 5):
+        pauses.begin(number, 0.0, 10.0)
+    assert (pauses.left(0, 1.0), pauses.left(5, 1.0), pauses.left(5, 10.0)) == (0.0, 9.0, 0.0)
 
 
 def test_levels_come_from_the_settings_and_from_the_provider_where_they_name_none() -> None:

@@ -74,12 +74,14 @@ def error_of(answer: Exchanged, *, target: str, authorisation: Authorisation, no
     return Rejected(text)
 
 
+def is_quota_spent(answer: Exchanged) -> bool:
+    """The refusal is about everything that is asked with this credential, and not about this one request."""
+    return quota.is_spent(answer.headers) or _SECONDARY.search(answer.body[:_READ]) is not None
+
+
 def _is_limit(answer: Exchanged) -> bool:
     return (
-        "retry-after" in answer.headers
-        or quota.is_spent(answer.headers)
-        or _SECONDARY.search(answer.body[:_READ]) is not None
-        or _RATE_LIMIT.search(answer.body[:_READ]) is not None
+        "retry-after" in answer.headers or is_quota_spent(answer) or _RATE_LIMIT.search(answer.body[:_READ]) is not None
     )
 
 

@@ -1,6 +1,7 @@
 """The ports `Apis` and `Api`: every request of a provider's file goes through here.
 
-    URL inside the origin -> credential -> limits charged, or waited for -> sent once -> Reply, or the error that the status means
+    URL inside the origin -> credential -> is the provider's own quota spent? -> our limits charged, or waited for -> sent once
+        -> Reply, or the error that the status means
 
 A 401 asks the credential for a successor, once. Nothing else is sent again here: what may have been processed is for the caller,
 who knows whether repeating it is safe.
@@ -19,10 +20,11 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from syncd.adapters.http.answers import error_of
+from syncd.adapters.http.answers import error_of, is_quota_spent
 from syncd.adapters.http.auth import NOBODY, Authorisation, authorisation
 from syncd.adapters.http.exchange import Exchange, Exchanged, check_headers, exchange, read_url, shown
 from syncd.adapters.http.limits import Limits
+from syncd.adapters.http.pauses import Pauses
 from syncd.adapters.http.reading import ENCODINGS
 from syncd.adapters.http.reply import HttpReply
 from syncd.adapters.http.ssrf import OutgoingPolicy
@@ -52,6 +54,7 @@ class _Means:
     limits: Limits
     limiter: Limiter
     adaptive: Adaptive
+    pauses: Pauses
     clock: Clock
     observe: Observe
     user_agent: str
@@ -88,6 +91,7 @@ class HttpApis:
             limits=limits,
             limiter=limiter,
             adaptive=adaptive or Adaptive(),
+            pauses=Pauses(),
             clock=clock,
             observe=observe,
             user_agent=user_agent,
@@ -109,6 +113,7 @@ class HttpApi:
         self._account = account
         self._base = base
         self._reservation = reservation
+        self._quota = (account.tenant_id, base.origin(), account.credential_id or account.connection_id)
 
     @property
     def account(self) -> Account:
@@ -135,6 +140,7 @@ class HttpApi:
         while True:
             usable = await self._usable()
             allowed = NOBODY if usable is None else authorisation(usable)
+            self._check_pause(target)
             await self._charge(operation, target)
             wanted = self._exchange(method, url, headers, body, allowed)
             answer = await self._send(wanted, operation)
@@ -144,7 +150,10 @@ class HttpApi:
                 return HttpReply(answer, target=target, authorisation=allowed)
             error = error_of(answer, target=target, authorisation=allowed, now=means.clock.now())
             if isinstance(error, Throttled):
-                self._waited(error.retry_after or 0.0, "provider")
+                wait = error.retry_after or 0.0
+                self._waited(wait, "provider")
+                if is_quota_spent(answer):
+                    means.pauses.begin(self._quota, means.clock.monotonic(), wait)
             if tried or not isinstance(error, AuthenticationFailed) or usable is None or account.credential_id is None:
                 raise error
             if not await means.credentials.refused(account.tenant_id, account.credential_id, usable.version):
@@ -156,6 +165,12 @@ class HttpApi:
         if account.credential_id is None:
             return None
         return await self._means.credentials.usable(account.tenant_id, account.credential_id)
+
+    def _check_pause(self, target: str) -> None:
+        left = self._means.pauses.left(self._quota, self._means.clock.monotonic())
+        if left > 0:
+            self._waited(left, "provider")
+            raise Throttled(f"{target}: not asked, because the provider's quota is spent", retry_after=left)
 
     async def _charge(self, operation: ApiOperation, target: str) -> None:
         """Charge one request to all its levels, waiting a little where that is enough.

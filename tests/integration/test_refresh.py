@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from syncd.domain.collections import CREDENTIALS
 from syncd.domain.errors import (
     AuthenticationFailed,
+    Failure,
     Invalid,
     InvalidGrant,
     ServerFault,
@@ -19,10 +21,12 @@ from syncd.domain.errors import (
     TimedOut,
     Unavailable,
 )
+from syncd.domain.secrets import Secret
 from syncd.domain.times import iso
 from syncd.flows.tokens import CALL_TIMEOUT, LEASE, LOST_WAIT
-from syncd.ports.caller import Answer
+from syncd.ports.caller import Answer, Call
 from syncd.ports.documents import Delete
+from syncd.ports.vault import Vault
 from syncd.testing.clock import FrozenClock
 from syncd.testing.crash import CrashAt
 from tests.integration.refreshing import TENANT, Endpoint, World, answer, opened, shown
@@ -257,7 +261,8 @@ async def test_a_failure_that_is_not_the_grants_leaves_it_to_the_next_try(
     with pytest.raises(kind) as caught:
         await shown(credentials, identifier)
     if isinstance(said, Answer) and said.headers:
-        assert caught.value.retry_after == 7  # type: ignore[attr-defined]  # a Throttled
+        assert isinstance(caught.value, Failure)
+        assert caught.value.retry_after == 7
     assert "refresh" not in await world.document(identifier)
     assert await shown(credentials, identifier) == "a2"
     assert world.seen.named("credential_not_refreshed")[0]["label"] == kind.label
@@ -336,8 +341,8 @@ async def test_a_process_that_was_stopped_in_mid_call_saves_what_it_was_granted(
     stopped, go_on = asyncio.Event(), asyncio.Event()
 
     class Stopping:
-        async def call(self, call: object) -> Answer:
-            granted = await endpoint.call(call)  # type: ignore[arg-type]  # a Call
+        async def call(self, call: Call) -> Answer:
+            granted = await endpoint.call(call)
             stopped.set()
             await go_on.wait()
             return granted
@@ -357,18 +362,19 @@ async def test_a_process_that_was_stopped_in_mid_call_saves_what_it_was_granted(
 
 async def test_what_was_granted_is_kept_while_the_store_refuses_it(world: World, endpoint: Endpoint) -> None:
     identifier = await world.add(ends_in=-1)
-    refusing: Callable[[], bool] = lambda: True  # noqa: E731 - changed below
+    full = asyncio.Event()
+    full.set()
 
     class Full:
         def __getattr__(self, name: str) -> object:
             return getattr(world.vault, name)
 
-        async def append(self, *arguments: object) -> str:
-            if refusing():
+        async def append(self, name: str, value: Secret) -> str:
+            if full.is_set():
                 raise Unavailable("the disk is full")
-            return await world.vault.append(*arguments)  # type: ignore[arg-type]  # passed on
+            return await world.vault.append(name, value)
 
-    ill = World(documents=world.documents, vault=Full(), caller=endpoint, clock=world.clock)  # type: ignore[arg-type]  # a Vault
+    ill = World(documents=world.documents, vault=cast("Vault", Full()), caller=endpoint, clock=world.clock)
     credentials = ill.process()
     for minutes in range(3):
         asked = asyncio.create_task(shown(credentials, identifier))
@@ -379,7 +385,7 @@ async def test_what_was_granted_is_kept_while_the_store_refuses_it(world: World,
         if not minutes:
             with pytest.raises(Unavailable, match="full"):
                 await asked
-            refusing = lambda: False  # noqa: E731 - there is room again
+            full.clear()
             await world.clock.advance(CALL_TIMEOUT + LEASE)
         else:
             assert await asked == "a2"

@@ -95,6 +95,8 @@ class Conflict(SyncdError):
 
 
 class LeaseLost(SyncdError):
+    # Whoever took the work over ends it; what is left of ours looks again later and finds it done.
+    retry: ClassVar[RetryKind] = "snooze"
     label: ClassVar[str] = "lease_lost"
 
 

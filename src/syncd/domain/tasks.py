@@ -51,7 +51,7 @@ _STORED: Mapping[str, Status] = {
     "disabled": "pending",
 }
 #: Statuses of the API shape in which nothing begins by itself.
-_AT_REST = frozenset({"paused", "disabled", "error"})
+AT_REST = frozenset({"paused", "disabled", "error"})
 _MODES: Mapping[str, Mode] = {
     **{mode: mode for mode in MODES},
     "inbound": "pull",
@@ -113,7 +113,7 @@ class SyncTask:
 
     @property
     def enabled(self) -> bool:
-        return self.data.get("enabled", True) is not False and self.data.get("status") not in _AT_REST
+        return self.data.get("enabled", True) is not False and self.data.get("status") not in AT_REST
 
     @property
     def next_at(self) -> float | None:

@@ -20,7 +20,7 @@ from syncd.domain.collections import TASKS
 from syncd.domain.errors import Conflict
 from syncd.domain.ids import ulid
 from syncd.domain.taskmessages import body_for, envelope_for, queue_of
-from syncd.domain.tasks import PRIORITIES, SyncTask, priority_of, zone_of
+from syncd.domain.tasks import AT_REST, PRIORITIES, SyncTask, priority_of, zone_of
 from syncd.domain.tasksteps import queued, revived, ttl_of
 from syncd.domain.times import DAY, HOUR, iso, parse_or_none
 from syncd.flows.jobs import TickResult
@@ -48,6 +48,8 @@ _PRIORITIES: tuple[tuple[Condition, ...], ...] = (
     (Condition("priority", "absent"),),
     (Condition("priority", "eq", "low"),),
 )
+#: Those that the API shape has switched off keep the time at which they would have been due.
+_MOVING = tuple(Condition("status", "ne", status) for status in sorted(AT_REST))
 #: Seconds between two looks for tasks that another system left queued or running.
 _FOREIGN_EVERY = HOUR
 
@@ -136,8 +138,8 @@ class Plan:
         moment, limit = iso(now), self._batch_size
         pending = (Condition("status", "eq", "pending"), *priority)
         timed = [
-            Query(across=True, where=(Condition(path, "le", moment), *priority), order=path, limit=limit)
-            for path in ("nextScheduled", "nextRunAt")
+            Query(across=True, where=(Condition(path, "le", moment), *rest, *priority), order=path, limit=limit)
+            for path, rest in (("nextScheduled", ()), ("nextRunAt", _MOVING))
         ]
         return [Query(across=True, where=pending, limit=limit), *timed]
 

@@ -232,7 +232,6 @@ EVENTS: dict[str, Event] = {
         measures=(
             Measure("task_duration_ms", "Generations of sync tasks, all their slices, milliseconds.", ("mode",)),
         ),
-        function="SyncInboundWorker",
     ),
     "task_gone": Event(counts=(Count("tasks_gone", "Messages whose task was deleted."),), level="warning"),
     "task_message_idle": Event(lines="debug"),

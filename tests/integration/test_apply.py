@@ -210,6 +210,40 @@ async def test_a_generic_registration_takes_the_documented_event(world: World) -
     assert (await send(data={}, tenantId="other"))["status"] == "parked"
 
 
+async def test_an_event_of_an_api_by_configuration_is_kept_as_its_records_are(world: World) -> None:
+    described = {"list": "/contacts", "id": "uid", "updatedAt": "changed.at", "fields": {"name": "properties.full"}}
+    settings = {"baseUrl": "https://crm.example", "types": {"contact": described}}
+    await world.connect("crm", "pull", "contact", integrationId="rest", settings=settings)
+
+    async def receive(identifier: str, data: JsonObject) -> JsonObject:
+        body = {
+            "tenantId": "tenant",
+            "connectionId": "crm",
+            "entityType": "contact",
+            "entityId": identifier,
+            "data": data,
+        }
+        envelope = Envelope(
+            kind="webhook",
+            origin_id=f"o-{identifier}",
+            event_id=f"queue:0.{identifier}",
+            tenant_id="tenant",
+            connection_id="crm",
+        )
+        await world.queue.send(QUEUE, [Message(envelope, json.dumps(body).encode())])
+        await world.work()
+        return await world.row(f"queue:0.{identifier}")
+
+    data = {"uid": 7, "changed": {"at": 1_699_999_990_000}, "properties": {"full": "Ana"}}
+    row = await receive("7", data)
+    assert (row["status"], row.get("reason")) == ("processed", None)
+    [entity] = (await world.entities.list("tenant", "contact", deleted=False)).items
+    assert entity.data["data"] == {"name": "Ana"}
+    assert entity.data["links"]["crm"]["remoteVersion"].startswith("2023-11-14T22:13:10.000Z")
+    other = await receive("8", data)
+    assert (other["status"], other["reason"]) == ("parked", "the event is about '8', but its data is '7'")
+
+
 async def test_an_event_of_a_producer_without_registrations_is_applied(world: World) -> None:
     body = {"tenantId": "tenant", "integrationId": "github", "entityType": "issue", "entityId": "q-1", "data": {"a": 1}}
     encoded = json.dumps(json.dumps(body)).encode()

@@ -143,7 +143,7 @@ class Apply:
         provider = self._providers.get(origin.integration_id or "")
         if provider is None or provider.read_event is None or origin.connection is None:
             return event
-        return provider.read_event(origin.connection.data["settings"], event)
+        return provider.read_event(origin.connection.data.get("settings") or {}, event)
 
     def _facts(self, origin: _Origin, envelope: Envelope, body: bytes, event: ReceivedEvent | None) -> JsonObject:
         received_at = self._clock.now() if envelope.received_at is None else envelope.received_at

@@ -106,6 +106,12 @@ async def test_the_same_id_twice_in_a_page_is_shown_twice_for_the_dedupe_to_deci
     assert [(record.external_id, record.data) for record in found.records] == [("1", {"n": 1}), ("1", {"n": 2})]
 
 
+async def test_what_is_no_content_is_left_out_of_a_whole_object() -> None:
+    item = {"id": 1, "at": 5, "seen": 9, "meta": {"views": 3, "owner": "a"}, "n": 1}
+    found = await page(always({"data": [item]}), leaveOut=["seen", "meta.views", "meta.x.y"])
+    assert [record.data for record in found.records] == [{"meta": {"owner": "a"}, "n": 1}]
+
+
 async def test_names_and_values_in_any_script_arrive_as_they_are() -> None:
     content = {"名前": "Ünïcode 🦊", "a.b": {"": [None, 1.5]}, "\u0000x": "\u202e"}
     found = await page(always({"data": [{"id": "ключ-1", **content}]}))

@@ -117,6 +117,8 @@ def test_a_create_of_which_nothing_is_said_is_never_repeated() -> None:
         (settings(fields={"a": "x", "b": "x.y"}), "types.c.fields.b", "x.y is part of what a names already"),
         (settings(fields={"a": "x", "b": "x"}), "types.c.fields.b", "part of what a names already"),
         (settings(fields={"a": "x"}, writable=["b"]), "types.c.writable", "'b' is not one of fields"),
+        (settings(leaveOut=["a..b"]), "types.c.leaveOut", "none of them empty"),
+        (settings(leaveOut=["a"], fields={"b": "b"}), "types.c.leaveOut", "left out anyway"),
         (settings(readOnly="a"), "types.c.readOnly", "a list of names"),
         (settings(query={"a": []}), "types.c.query.a", "must be text"),
     ],

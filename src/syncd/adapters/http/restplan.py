@@ -18,7 +18,8 @@ The settings of a connection:
       conditional                      if-match | field: writes carry the version, and the server refuses one that is not current
       paging                           {style, parameter, limit, most, first, next, more, total}: adapters/http/paging
       since                            a parameter's name, or {parameter, format iso | epoch | epoch_ms, exclusive}
-      fields                           {ours: theirs}; absent: the whole object
+      fields                           {ours: theirs}; absent: the whole object without what is named above
+      leaveOut                         places of the whole object that are no content, such as a time of reading
       readOnly writable                names of ours
       creates                          {style idempotent, header} | {style lookup, parameter, field, delay} | {style blind}
       wholeEvents                      true: a webhook's data is the whole object, not some of its fields
@@ -193,7 +194,7 @@ def _type(name: str, given: Complaints) -> TypePlan:
             exact_version=conditional == "field",
             deleted=deleted,
             fields=fields,
-            hidden=(marker,) if marker else (),
+            hidden=(*((marker,) if marker else ()), *_left_out(given)),
         ),
         paging=_paging(given),
         **paths,
@@ -294,6 +295,17 @@ def _fields(given: Complaints) -> Mapping[str, Path] | None:
             given.wrong(f"fields.{name}", str(error))
     _apart(given, found)
     return found
+
+
+def _left_out(given: Complaints) -> tuple[Path, ...]:
+    names = given.names("leaveOut") or ()
+    if names and "fields" in given:
+        given.wrong("leaveOut", "is for whole objects: what fields does not name is left out anyway")
+    try:
+        return tuple(path_of(name) for name in names)
+    except ValueError as error:
+        given.wrong("leaveOut", str(error))
+        return ()
 
 
 def _apart(given: Complaints, fields: Mapping[str, Path]) -> None:

@@ -68,6 +68,27 @@ async def test_a_connection_must_suit_its_provider(world: World) -> None:
     assert only_webhooks.status == 201
 
 
+async def test_a_connection_by_configuration_is_checked_as_it_describes_itself(world: World) -> None:
+    described = {"list": "/contacts", "items": "data", "paging": "page"}
+    settings = {"baseUrl": "https://crm.example", "types": {"contact": described}}
+
+    async def make(**entities: str) -> dict[str, str]:
+        rules = {name: {"direction": direction} for name, direction in entities.items()}
+        answer = await world.connection("crm", integrationId="rest", settings=settings, entities=rules)
+        return {} if answer.status == 201 else fields(answer.json)
+
+    assert await make(contact="both") == {
+        "entities.contact": "Any REST API, by configuration can only be read here: the direction must be pull"
+    }
+    assert await make(contacts="pull") == {
+        "entities.contacts": "Any REST API, by configuration has no such type; did you mean contact?"
+    }
+    described["pagin"] = "page"
+    assert await make(contact="pull") == {"settings.types.contact.pagin": "not a setting; did you mean paging?"}
+    del described["pagin"]
+    assert await make(contact="pull") == {}
+
+
 async def test_a_connection_that_does_not_suit_any_more_can_be_switched_off(world: World) -> None:
     made = await world.connection()
     stored = await world.store.documents.get(CONNECTIONS, "conn-gh", "conn-gh")
@@ -82,7 +103,8 @@ async def test_a_connection_that_does_not_suit_any_more_can_be_switched_off(worl
 
 async def test_the_providers_are_listed_with_what_can_be_done_there(world: World) -> None:
     answer = await world.api("GET", "/providers")
-    [github] = answer.json["items"]
+    github, rest = answer.json["items"]
+    assert (rest["kinds"], "hmac-sha256" in rest["webhookSchemes"]) == (None, True), "its connections describe them"
     assert (github["name"], github["title"], github["webhookSchemes"]) == ("github", "GitHub", ["github"])
     issue = next(kind for kind in github["kinds"] if kind["name"] == "issue")
     assert (issue["creates"], issue["updates"], issue["deletes"]) == ("lookup", True, False)

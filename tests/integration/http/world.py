@@ -16,6 +16,7 @@ from syncd.adapters.embedded.blobs import open_blobs
 from syncd.adapters.embedded.limiter import EmbeddedLimiter
 from syncd.adapters.embedded.store import Store, open_store
 from syncd.adapters.providers.github import PROVIDER as GITHUB
+from syncd.adapters.providers.rest import PROVIDER as REST
 from syncd.domain.errors import Invalid, NotFound
 from syncd.domain.principal import Principal
 from syncd.domain.schedules import parse_schedule
@@ -59,7 +60,7 @@ from syncd.testing.clock import FrozenClock
 
 ADMIN, READER, TENANT_1 = "admin-token-0123456789", "reader-token-0123456789", "tenant-1-token-0123456789"
 QUEUES = ("sync-inbound", "sync-outbound")
-PROVIDERS = {"github": GITHUB}
+PROVIDERS = {"github": GITHUB, "rest": REST}
 NIGHTLY = parse_schedule("0 0 3 * * *")  # here: the first use of a time zone reads it from the disk
 
 

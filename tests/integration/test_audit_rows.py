@@ -64,13 +64,13 @@ class Blocking:
 
     def __init__(self, world: World) -> None:
         self.reached, self.go_on = asyncio.Event(), asyncio.Event()
-        self._receive = world.entities.receive
-        world.entities.receive = self._wait
+        self._receive = world.intake.receive
+        world.intake.receive = self._wait
 
-    async def _wait(self, *args: Any) -> Any:
+    async def _wait(self, *args: Any, **named: Any) -> Any:
         self.reached.set()
         await self.go_on.wait()
-        return await self._receive(*args)
+        return await self._receive(*args, **named)
 
 
 async def test_while_another_works_on_the_event_a_second_delivery_sleeps_until_its_lease_ends(world: World) -> None:

@@ -26,7 +26,11 @@ from syncd.domain.secrets import Secret
 from syncd.flows.accept import QUEUE, Accept, Accepted
 from syncd.flows.apply import Apply
 from syncd.flows.audit_rows import AuditRows
+from syncd.flows.conflicts import ConflictLog
+from syncd.flows.deleteguard import DeleteGuard
 from syncd.flows.entities import Entities
+from syncd.flows.hints import PushHints
+from syncd.flows.intake import Intake
 from syncd.flows.parked import Filter, Parked, Replayed
 from syncd.flows.received import ReceivedEvents
 from syncd.flows.registrations import NewRegistration, Registrations
@@ -66,7 +70,7 @@ class World:
     clock: FrozenClock
     boot: str = "one"
     sole: bool = True
-    push_queue: str | None = None
+    push_queue: str = "pushes"
     seen: Seen = field(default_factory=Seen)
 
     def __post_init__(self) -> None:
@@ -85,17 +89,20 @@ class World:
             rejected_sample=1,
         )
         subscriptions = Subscriptions(documents=self.documents, clock=self.clock)
-        self.entities = Entities(
+        hints = PushHints(queue=self.queue, clock=self.clock, to=self.push_queue)
+        self.entities = Entities(documents=self.documents, subscriptions=subscriptions, hints=hints, clock=self.clock)
+        self.intake = Intake(
             documents=self.documents,
-            queue=self.queue,
             subscriptions=subscriptions,
+            conflicts=ConflictLog(documents=self.documents, clock=self.clock, observe=self.seen),
+            hints=hints,
             clock=self.clock,
-            push_queue=self.push_queue,
         )
         self.apply = Apply(
             registrations=self.registrations,
             subscriptions=subscriptions,
-            entities=self.entities,
+            intake=self.intake,
+            guard=DeleteGuard(documents=self.documents, clock=self.clock),
             rows=AuditRows(documents=self.documents, clock=self.clock, owner=f"replica/{self.boot}", sole=self.sole),
             providers=providers,
             clock=self.clock,

@@ -8,19 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syncd.domain.edits import edit, remove
 from syncd.domain.jsontypes import JsonObject
-from syncd.domain.records import (
-    Change,
-    Incoming,
-    Subscriber,
-    alias_id,
-    edit,
-    moment,
-    owed_pushes,
-    receive,
-    remote_version,
-    remove,
-)
+from syncd.domain.receiving import Incoming, moment, receive, remote_version
+from syncd.domain.records import Change, Subscriber, alias_id, owed_pushes
 from syncd.domain.times import DAY, iso
 
 BOTH = (Subscriber("gh"), Subscriber("crm"))

@@ -9,18 +9,31 @@ from syncd.bootstrap.ports import Ports
 from syncd.domain.errors import Bin
 from syncd.domain.outcomes import Outcome
 from syncd.domain.retry import RetryPolicy
+from syncd.domain.taskmessages import KIND as TASK
 from syncd.flows.accept import KIND as WEBHOOK
 from syncd.flows.accept import Accept
 from syncd.flows.apply import Apply
 from syncd.flows.audit_rows import AuditRows
+from syncd.flows.conflicts import ConflictLog
+from syncd.flows.deleteguard import DeleteGuard
 from syncd.flows.entities import Entities
+from syncd.flows.hints import KIND as PUSH
+from syncd.flows.hints import PushHints
+from syncd.flows.intake import Intake
 from syncd.flows.operate.audit import AuditTrail
 from syncd.flows.parked import Parked
+from syncd.flows.pull import Pull
+from syncd.flows.pullcursors import PullCursors
+from syncd.flows.push import Push
+from syncd.flows.pushall import PushAll
+from syncd.flows.pushledger import PushLedger
 from syncd.flows.registrations import Registrations
 from syncd.flows.subscriptions import Subscriptions
+from syncd.flows.sync import Sync
+from syncd.flows.taskruns import TaskRuns
 from syncd.ports.provider import Providers, schemes_of
 from syncd.ports.queue import Delivery
-from syncd.runtime.work import Handler, Work
+from syncd.runtime.work import Handle, Handler, Work
 from syncd.settings import Settings
 
 
@@ -33,13 +46,24 @@ class Flows:
     parked: Parked
     accept: Accept
     apply: Apply
+    push: Push
+    sync: Sync
+    runs: TaskRuns
+    guard: DeleteGuard
+    ledger: PushLedger
     audit: AuditTrail
 
     async def park(self, delivery: Delivery, where: Bin, reason: str) -> None:
-        """Set a message aside, and say so on the audit row of the event that it carries. May be repeated."""
+        """Set a message aside, and say so where the work stands that it carries: on the audit row of its event, in the link of its
+        push, on its task. May be repeated."""
+        envelope = delivery.envelope
+        if envelope.kind == PUSH:
+            await self.push.parked(envelope, delivery.body, where, reason)
         await self.parked.park(delivery, where, reason)
-        if delivery.envelope.kind == WEBHOOK:
-            await self.apply.failed(delivery.envelope, reason)
+        if envelope.kind == WEBHOOK:
+            await self.apply.failed(envelope, reason)
+        elif envelope.kind == TASK:
+            await self.runs.parked(envelope, where, reason, body=delivery.body)
 
 
 def build_flows(settings: Settings, ports: Ports, providers: Providers | None = None) -> Flows:
@@ -56,8 +80,22 @@ def build_flows(settings: Settings, ports: Ports, providers: Providers | None = 
         large_bytes=webhooks.large_body_bytes,
         tolerance=webhooks.timestamp_tolerance,
     )
-    subscriptions = Subscriptions(documents=documents, clock=clock)
-    entities = Entities(documents=documents, queue=queue, subscriptions=subscriptions, clock=clock)
+    subscriptions = Subscriptions(documents=documents, clock=clock, providers=providers)
+    hints = PushHints(queue=queue, clock=clock)
+    intake = Intake(
+        documents=documents,
+        subscriptions=subscriptions,
+        conflicts=ConflictLog(documents=documents, clock=clock, observe=observe),
+        hints=hints,
+        clock=clock,
+    )
+    ledger = PushLedger(documents=documents, subscriptions=subscriptions, hints=hints, clock=clock, observe=observe)
+    sync = settings.sync
+    guard = DeleteGuard(
+        documents=documents, clock=clock, share=sync.delete_guard_share, records=sync.delete_guard_records
+    )
+    apis = ports.apis(settings, providers)
+    runs = TaskRuns(documents=documents, clock=clock, owner=ports.owner, observe=observe, sole=True)
     rows = AuditRows(
         documents=documents,
         clock=clock,
@@ -69,7 +107,7 @@ def build_flows(settings: Settings, ports: Ports, providers: Providers | None = 
         providers=providers,
         registrations=registrations,
         subscriptions=subscriptions,
-        entities=entities,
+        entities=Entities(documents=documents, subscriptions=subscriptions, hints=hints, clock=clock),
         parked=Parked(documents=documents, queue=queue, clock=clock, observe=observe),
         accept=Accept(
             registrations=registrations,
@@ -88,31 +126,77 @@ def build_flows(settings: Settings, ports: Ports, providers: Providers | None = 
         apply=Apply(
             registrations=registrations,
             subscriptions=subscriptions,
-            entities=entities,
+            intake=intake,
+            guard=guard,
             rows=rows,
             providers=providers,
             clock=clock,
             observe=observe,
         ),
+        push=Push(
+            ledger=ledger,
+            intake=intake,
+            subscriptions=subscriptions,
+            providers=providers,
+            apis=apis,
+            clock=clock,
+            observe=observe,
+            owner=ports.owner,
+            retries=_retries(settings),
+        ),
+        sync=Sync(
+            runs=runs,
+            pull=Pull(
+                cursors=PullCursors(documents=documents, clock=clock, owner=ports.owner, lag=sync.lag),
+                intake=intake,
+                guard=guard,
+                apis=apis,
+                clock=clock,
+                observe=observe,
+                page_size=sync.page_size,
+            ),
+            push_all=PushAll(documents=documents, hints=hints, clock=clock),
+            documents=documents,
+            providers=providers,
+            clock=clock,
+        ),
+        runs=runs,
+        guard=guard,
+        ledger=ledger,
         audit=AuditTrail(documents=documents, clock=clock),
     )
 
 
 def handlers_of(settings: Settings, flows: Flows) -> dict[str, Handler]:
     """What each kind of message needs."""
-    sync = settings.sync
-    retries = RetryPolicy(delays=sync.retry_delays, max_retries=sync.max_retries, jitter=sync.retry_jitter)
-    outbound = settings.queues["sync-outbound"]
+    sync, retries = settings.sync, _retries(settings)
 
     async def apply(work: Work) -> Outcome:
         return await flows.apply.handle(work.envelope, work.body)
 
-    return {
-        WEBHOOK: Handler(
-            handle=apply,
+    async def push(work: Work) -> Outcome:
+        return await flows.push.handle(work.envelope, work.body)
+
+    async def task(work: Work) -> Outcome:
+        return await flows.sync.handle(work.envelope, work.body, lambda: work.should_pause)
+
+    def handler(handle: Handle, queue: str) -> Handler:
+        limits = settings.queues[queue]
+        return Handler(
+            handle=handle,
             retries=retries,
             slice=sync.slice,
-            soft_limit=outbound.soft_limit,
-            hard_limit=outbound.hard_limit,
+            soft_limit=limits.soft_limit,
+            hard_limit=limits.hard_limit,
         )
+
+    return {
+        WEBHOOK: handler(apply, "sync-outbound"),
+        PUSH: handler(push, "sync-outbound"),
+        TASK: handler(task, "sync-inbound"),
     }
+
+
+def _retries(settings: Settings) -> RetryPolicy:
+    sync = settings.sync
+    return RetryPolicy(delays=sync.retry_delays, max_retries=sync.max_retries, jitter=sync.retry_jitter)

@@ -16,6 +16,7 @@ from syncd.domain.errors import Bin
 from syncd.domain.principal import Principal
 from syncd.domain.secrets import Secret
 from syncd.flows.jobs import Job
+from syncd.flows.operate.conflicts import ConflictsFlow
 from syncd.flows.operate.connections import ConnectionsFlow
 from syncd.flows.operate.credentials import CredentialStore
 from syncd.flows.operate.entities import EntitiesFlow
@@ -45,7 +46,10 @@ from syncd.runtime.work import Handler, WorkerLimits, Workload
 from syncd.settings import Loaded, Settings
 
 #: Which queues a role works on.
-QUEUES_OF_ROLE: Mapping[str, tuple[str, ...]] = {"outbound": ("sync-outbound",)}
+QUEUES_OF_ROLE: Mapping[str, tuple[str, ...]] = {
+    "inbound": ("sync-inbound",),
+    "outbound": ("sync-outbound",),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +190,7 @@ def _operate(loaded: Loaded, flows: Flows, jobs: Sequence[Job], purged: Purged, 
         tasks=TasksFlow(documents=documents, clock=clock, audit=audit, control=control, providers=flows.providers),
         results=ResultsFlow(documents=documents),
         entities=EntitiesFlow(entities=flows.entities, audit=audit),
+        conflicts=ConflictsFlow(documents=documents, entities=flows.entities, audit=audit, clock=clock),
         queues=QueuesFlow(
             queue=ports.queue,
             parked=flows.parked,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -15,19 +15,29 @@ from syncd.adapters.embedded.keyring import Keyring
 from syncd.adapters.embedded.limiter import EmbeddedLimiter
 from syncd.adapters.embedded.store import open_store
 from syncd.adapters.embedded.vault import EmbeddedVault
+from syncd.adapters.http.api import HttpApis
 from syncd.adapters.http.caller import HttpCaller
 from syncd.adapters.http.client import open_session
+from syncd.adapters.http.limits import Limits
 from syncd.adapters.http.ssrf import OutgoingPolicy
+from syncd.bootstrap.secrets import Learn, LearningVault
+from syncd.domain.adaptive import Adaptive
+from syncd.domain.secrets import Secret
+from syncd.flows.refresh import RefreshingCredentials
+from syncd.ports.api import Apis
 from syncd.ports.blobs import Blobs
 from syncd.ports.caller import Caller
 from syncd.ports.clock import Clock
 from syncd.ports.documents import Documents
 from syncd.ports.limiter import Limiter
 from syncd.ports.observe import Observe
+from syncd.ports.provider import Providers
 from syncd.ports.queue import Queue
 from syncd.ports.vault import Vault
 from syncd.runtime.claimcheck import ClaimCheckedQueue
 from syncd.settings import Settings
+
+USER_AGENT = f"syncd/{__version__}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +48,8 @@ class Ports:
     limiter: Limiter
     blobs: Blobs
     caller: Caller
+    apis: Callable[[Settings, Providers], Apis]
+    """The client of providers' APIs under the limits of a generation. What it has learnt (paces, tokens) outlives generations."""
     clock: Clock
     observe: Observe
     owner: str
@@ -50,11 +62,21 @@ def replica_of(settings: Settings) -> str:
     return settings.daemon.replica or os.uname().nodename
 
 
+def _forget(_secret: Secret | str) -> None:
+    """Where nothing is logged."""
+
+
 @asynccontextmanager
 async def open_ports(
-    settings: Settings, *, clock: Clock, observe: Observe, boot: str, durable: bool = True
+    settings: Settings,
+    *,
+    clock: Clock,
+    observe: Observe,
+    boot: str,
+    learn: Learn = _forget,
+    durable: bool = True,
 ) -> AsyncIterator[Ports]:
-    """Raises StoreUnusable. The data directory must be held by this process."""
+    """`learn` hears of every secret before anybody else has it. Raises StoreUnusable. The data directory must be held by this process."""
     directory = settings.daemon.data_dir
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
@@ -74,23 +96,61 @@ async def open_ports(
             secret_key=backend.secret_key,
             previous=[backend.previous_secret_key] if backend.previous_secret_key else [],
         )
-        vault = EmbeddedVault(engine=store.engine, keyring=keyring, clock=clock)
-        await vault.open()
+        kept = EmbeddedVault(engine=store.engine, keyring=keyring, clock=clock)
+        await kept.open()
+        vault = LearningVault(kept, learn=learn)
         # The embedded default is one machine: loopback is where its other systems are.
         policy = OutgoingPolicy.of(settings.http.outgoing_allow, loopback=True)
         session = await stack.enter_async_context(open_session(policy=policy))
+        caller = HttpCaller(session=session, policy=policy, clock=clock, observe=observe, user_agent=USER_AGENT)
+        limiter = EmbeddedLimiter(clock=clock)
+        owner = f"{replica_of(settings)}/{boot}"
+        credentials = RefreshingCredentials(
+            documents=store.documents,
+            vault=vault,
+            caller=caller,
+            clock=clock,
+            observe=observe,
+            owner=owner,
+            refresh=settings.tokens.refresher != "off",
+            ahead=settings.tokens.expiry_threshold,
+        )
+        stack.push_async_callback(credentials.close)
+        adaptive = Adaptive()
+
+        def apis(current: Settings, providers: Providers) -> Apis:
+            given = current.limits
+            return HttpApis(
+                session=session,
+                policy=policy,
+                credentials=credentials,
+                limits=Limits(
+                    tenant=given.tenant,
+                    tenants=given.tenants,
+                    integration=given.integration,
+                    integrations=given.integrations,
+                    operations=given.operations,
+                    declared={provider.name: provider.limits for provider in providers.values()},
+                ),
+                limiter=limiter,
+                clock=clock,
+                observe=observe,
+                user_agent=USER_AGENT,
+                inline_wait=given.inline_wait,
+                adaptive=adaptive,
+            )
+
         yield Ports(
             documents=store.documents,
             queue=ClaimCheckedQueue(store.queue, blobs, inline_bytes=settings.queue.inline_bytes, clock=clock),
             vault=vault,
-            limiter=EmbeddedLimiter(clock=clock),
+            limiter=limiter,
             blobs=blobs,
-            caller=HttpCaller(
-                session=session, policy=policy, clock=clock, observe=observe, user_agent=f"syncd/{__version__}"
-            ),
+            caller=caller,
+            apis=apis,
             clock=clock,
             observe=observe,
-            owner=f"{replica_of(settings)}/{boot}",
+            owner=owner,
             engine=store.engine,
         )
         await asyncio.sleep(0)  # answers that are on their way reach their callers before the adapters close

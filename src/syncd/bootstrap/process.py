@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from syncd import __version__
@@ -18,7 +18,7 @@ from syncd.adapters.embedded.clock import SystemClock
 from syncd.bootstrap.control import Control, with_overlay
 from syncd.bootstrap.generation import Surroundings, build_generation
 from syncd.bootstrap.ports import Ports, open_ports
-from syncd.bootstrap.secrets import LearningVault, secrets_in
+from syncd.bootstrap.secrets import secrets_in
 from syncd.domain.errors import SyncdError
 from syncd.domain.ids import ulid
 from syncd.domain.secrets import Secret
@@ -168,8 +168,7 @@ async def build_daemon(
     telemetry = Telemetry(logger=get_logger(), sample=settings.telemetry.sample, slow=settings.telemetry.slow)
     observe = telemetry.observe
     clock = SystemClock(observe=observe)
-    async with open_ports(settings, clock=clock, observe=observe, boot=boot) as opened:
-        ports = replace(opened, vault=LearningVault(opened.vault, learn=logs.known_secrets.add))
+    async with open_ports(settings, clock=clock, observe=observe, boot=boot, learn=logs.known_secrets.add) as ports:
         supervisor = Supervisor(clock=clock, observe=observe)
         loop_watch = LoopWatch(clock=clock, observe=observe)
         board = HealthBoard(version=__version__, roles=settings.daemon.roles, supervisor=supervisor, loop=loop_watch)

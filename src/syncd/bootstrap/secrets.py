@@ -18,7 +18,18 @@ from syncd.ports.vault import Vault
 Learn = Callable[[Secret | str], None]
 #: Fields of a credential that hold no secret. What is not listed counts as one.
 OPEN_FIELDS = frozenset(
-    {"kind", "username", "header", "parameter", "expiresAt", "clientId", "tokenUrl", "tokenType", "scope"}
+    {
+        "kind",
+        "username",
+        "header",
+        "parameter",
+        "expiresAt",
+        "clientId",
+        "tokenUrl",
+        "tokenType",
+        "scope",
+        "refreshedFrom",
+    }
 )
 
 

@@ -53,7 +53,8 @@ class Collection:
 ENTITIES = Collection(
     name="entities",
     partition="tenantId:type",
-    paths=("updatedAt", "dirtySince", "deleted"),
+    paths=("updatedAt", "dirtySince", "deleted", "connectionId", "creating"),
+    across=("dirtySince",),
     scanned=("tenantId",),
 )
 CONNECTIONS = Collection(name="connections", partition="id", paths=("tenantId", "integrationId"))

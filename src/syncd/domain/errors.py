@@ -7,6 +7,7 @@
     ├── NotFound                 the thing asked for does not exist
     ├── Conflict                 a compare-and-set or put-if-absent lost; re-read and decide again
     ├── LeaseLost                somebody else may own this work now; drop the outcome
+    ├── Held                     stopped before it does harm: a person must let it through
     ├── Forbidden                this principal may not do that
     ├── Unauthorized             who is asking could not be established
     ├── StoreUnusable            the data directory cannot be used, and nothing in it was changed (exit 1)
@@ -48,11 +49,13 @@ class SyncdError(Exception):
     `retry`: `never` parks, `backoff` counts an attempt, `snooze` waits without counting one.
     `bin`: where the message goes once it is not retried any more.
     `label`: a stable word for metrics and logs.
+    `maybe_processed`: the other side may have done what was asked.
     """
 
     retry: ClassVar[RetryKind] = "backoff"
     bin: ClassVar[Bin] = "we_must_act"
     label: ClassVar[str] = "internal"
+    maybe_processed: ClassVar[bool] = False
 
 
 class Invalid(SyncdError):
@@ -98,6 +101,14 @@ class LeaseLost(SyncdError):
     # Whoever took the work over ends it; what is left of ours looks again later and finds it done.
     retry: ClassVar[RetryKind] = "snooze"
     label: ClassVar[str] = "lease_lost"
+
+
+class Held(SyncdError):
+    """More deletions than anybody means by accident (guarantees, G10). Nothing of them was done."""
+
+    retry: ClassVar[RetryKind] = "never"
+    bin: ClassVar[Bin] = "tenant_must_act"
+    label: ClassVar[str] = "held"
 
 
 class Forbidden(SyncdError):
@@ -153,11 +164,13 @@ class Unavailable(Failure):
 class TimedOut(Failure):
     bin: ClassVar[Bin] = "exhausted"
     label: ClassVar[str] = "timeout"
+    maybe_processed: ClassVar[bool] = True
 
 
 class ServerFault(Failure):
     bin: ClassVar[Bin] = "exhausted"
     label: ClassVar[str] = "server_fault"
+    maybe_processed: ClassVar[bool] = True
 
 
 class Rejected(Failure):

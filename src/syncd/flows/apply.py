@@ -10,12 +10,13 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from syncd.domain.errors import NotFound, NotUnderstood
+from syncd.domain.errors import Held, NotFound, NotUnderstood
 from syncd.domain.events import ReceivedEvent, generic_event
 from syncd.domain.ids import USER_ID, digest, located
 from syncd.domain.jsonbody import parse_message
+from syncd.domain.merge import Rules
 from syncd.domain.outcomes import DONE, Outcome, Park
-from syncd.domain.records import Incoming, moment, remote_version
+from syncd.domain.receiving import Incoming, moment, remote_version
 from syncd.domain.times import iso
 from syncd.flows.audit_rows import raw_of
 from syncd.flows.subscriptions import direction_of
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from syncd.domain.jsontypes import JsonObject
     from syncd.domain.messages import Envelope
     from syncd.flows.audit_rows import AuditRows
-    from syncd.flows.entities import Entities
+    from syncd.flows.deleteguard import DeleteGuard
+    from syncd.flows.intake import Intake
     from syncd.flows.registrations import Registration, Registrations
     from syncd.flows.subscriptions import Subscriptions
     from syncd.ports.clock import Clock
@@ -50,7 +52,8 @@ class Apply:
         *,
         registrations: Registrations,
         subscriptions: Subscriptions,
-        entities: Entities,
+        intake: Intake,
+        guard: DeleteGuard,
         rows: AuditRows,
         providers: Providers,
         clock: Clock,
@@ -58,7 +61,8 @@ class Apply:
     ) -> None:
         self._registrations = registrations
         self._subscriptions = subscriptions
-        self._entities = entities
+        self._intake = intake
+        self._guard = guard
         self._rows = rows
         self._providers = providers
         self._clock = clock
@@ -184,22 +188,29 @@ class Apply:
             return await self._processed(row, note=f"the connection only pushes {event.entity_type}")
         received_at = self._clock.now() if envelope.received_at is None else envelope.received_at
         occurred_at = moment(event.occurred_at, received_at)
-        stored = await self._entities.receive(
-            connection.data["tenantId"],
-            event.entity_type,
-            Incoming(
-                connection_id=connection.id,
-                external_id=event.entity_id,
-                operation=event.operation,
-                data=event.data,
-                occurred_at=occurred_at,
-                remote_version=remote_version(occurred_at, event.operation, received_at, event.data),
-                event_id=event_id,
-                partial=event.partial,
-            ),
+        tenant_id, entity_type = connection.data["tenantId"], event.entity_type
+
+        async def admit(count: int) -> None:
+            await self._guard.admit(tenant_id, connection.id, entity_type, count)
+
+        incoming = Incoming(
+            connection_id=connection.id,
+            external_id=event.entity_id,
+            operation=event.operation,
+            data=event.data,
+            occurred_at=occurred_at,
+            remote_version=remote_version(occurred_at, event.operation, received_at, event.data),
+            event_id=event_id,
+            partial=event.partial,
+            timed=event.occurred_at is not None,
         )
-        if stored.conflicts:
-            self._observe("entity_conflict", entity_type=event.entity_type, fields=len(stored.conflicts))
+        rules = Rules.of_connection(connection.data["entities"][entity_type])
+        try:
+            stored = await self._intake.receive(
+                tenant_id, entity_type, incoming, said_at=received_at, rules=rules, admit_deletes=admit
+            )
+        except Held as error:
+            return await self._park(row, error.bin, str(error))
         return await self._processed(row, entity=stored.entity_id, entityVersion=stored.version, effect=stored.effect)
 
     async def _processed(self, row: Document, **facts: object) -> Outcome:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from syncd.domain.collections import CONNECTIONS
+from syncd.domain.errors import Invalid
+from syncd.domain.fields import ALL_FIELDS
 from syncd.domain.records import DIRECTIONS, Subscriber
 from syncd.ports.documents import PAGE_LIMIT, Condition, Query
 
@@ -13,29 +16,61 @@ if TYPE_CHECKING:
     from syncd.domain.records import Direction
     from syncd.ports.clock import Clock
     from syncd.ports.documents import Document, Documents
+    from syncd.ports.provider import Kind, Providers
 
 #: Tenants whose connections are kept in memory.
 _CACHED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Tenant:
+    """The connections of a tenant as they were read, until `until` (monotonic)."""
+
+    until: float
+    connections: dict[str, Document]
+    subscribers: dict[str, list[Subscriber]]
 
 
 class Subscriptions:
     """Subscribers are read through a cache of `ttl` seconds: a connection that is seen so much later owes its first content to
     its backfill anyway. What an event does to its own connection is never decided from memory."""
 
-    def __init__(self, *, documents: Documents, clock: Clock, ttl: float = 5.0) -> None:
+    def __init__(
+        self, *, documents: Documents, clock: Clock, providers: Providers | None = None, ttl: float = 5.0
+    ) -> None:
+        """`providers` None: every connection can be told everything."""
         self._documents = documents
         self._clock = clock
+        self._providers = providers
         self._ttl = ttl
-        self._cache: dict[str, tuple[float, list[Document]]] = {}
+        self._cache: dict[str, _Tenant] = {}
 
     async def subscribers(self, tenant_id: str, entity_type: str) -> list[Subscriber]:
         """The enabled connections of the tenant that list the type."""
-        found: list[Subscriber] = []
-        for document in await self._connections(tenant_id):
-            direction = direction_of(document.data, entity_type)
-            if direction is not None and document.data.get("enabled", True):
-                found.append(Subscriber(document.id, direction))
+        tenant = await self._tenant(tenant_id)
+        found = tenant.subscribers.get(entity_type)
+        if found is None:
+            found = tenant.subscribers[entity_type] = [
+                subscriber
+                for document in tenant.connections.values()
+                if (subscriber := self._subscriber(document, entity_type)) is not None
+            ]
         return found
+
+    async def known(self, tenant_id: str, connection_id: str) -> Document | None:
+        """The tenant's connection, as it was a few seconds ago."""
+        return (await self._tenant(tenant_id)).connections.get(connection_id)
+
+    def _subscriber(self, document: Document, entity_type: str) -> Subscriber | None:
+        direction = direction_of(document.data, entity_type)
+        if direction is None or not document.data.get("enabled", True):
+            return None
+        if self._providers is None:
+            return Subscriber(document.id, direction)
+        kind = kind_of(self._providers, document.data, entity_type)
+        if kind is None or not (kind.updates or kind.deletes or kind.creates != "none"):
+            return Subscriber(document.id, "pull", ALL_FIELDS if kind is None else kind.fields)
+        return Subscriber(document.id, direction, kind.fields)
 
     async def connection(
         self, tenant_id: str, connection_id: str | None, integration_id: str | None
@@ -48,30 +83,42 @@ class Subscriptions:
         if integration_id is None:
             return None
         self._cache.pop(tenant_id, None)
-        candidates = [one for one in await self._connections(tenant_id) if one.data["integrationId"] == integration_id]
+        connections = (await self._tenant(tenant_id)).connections.values()
+        candidates = [one for one in connections if one.data["integrationId"] == integration_id]
         return candidates[0] if len(candidates) == 1 else None
 
-    async def _connections(self, tenant_id: str) -> list[Document]:
+    async def _tenant(self, tenant_id: str) -> _Tenant:
         now = self._clock.monotonic()
         cached = self._cache.get(tenant_id)
-        if cached is not None and cached[0] > now:
-            return cached[1]
-        found: list[Document] = []
+        if cached is not None and cached.until > now:
+            return cached
+        found: dict[str, Document] = {}
         cursor: str | None = None
         while True:
             page = await self._documents.query(
                 CONNECTIONS,
                 Query(across=True, where=(Condition("tenantId", "eq", tenant_id),), limit=PAGE_LIMIT, cursor=cursor),
             )
-            found += page.items
+            found |= {one.id: one for one in page.items}
             cursor = page.cursor
             if cursor is None:
                 break
         self._cache.pop(tenant_id, None)
-        self._cache[tenant_id] = (now + self._ttl, found)
+        tenant = self._cache[tenant_id] = _Tenant(now + self._ttl, found, {})
         if len(self._cache) > _CACHED:
             del self._cache[next(iter(self._cache))]
-        return found
+        return tenant
+
+
+def kind_of(providers: Providers, connection: JsonObject, entity_type: str) -> Kind | None:
+    """What can be done with the type at the connection; None: nothing, or its settings do not say."""
+    provider = providers.get(connection["integrationId"])
+    if provider is None or provider.records is None:
+        return None
+    try:
+        return provider.records.kinds(connection.get("settings", {})).get(entity_type)
+    except Invalid:
+        return None
 
 
 def direction_of(connection: JsonObject, entity_type: str) -> Direction | None:

@@ -112,9 +112,6 @@ EVENTS: dict[str, Event] = {
         lines="debug",
         function="SyncOutboundWorker",
     ),
-    "entity_conflict": Event(
-        counts=(Count("entity_conflicts", "Merges in which both sides had changed a field.", ("entity_type",)),),
-    ),
     "conflict_recorded": Event(
         counts=(
             Count(
@@ -232,6 +229,28 @@ EVENTS: dict[str, Event] = {
         measures=(
             Measure("task_duration_ms", "Generations of sync tasks, all their slices, milliseconds.", ("mode",)),
         ),
+    ),
+    "pull_held": Event(
+        counts=(Count("pulls_held", "Pulls stopped by the delete guard.", ("entity_type",)),), level="warning"
+    ),
+    "push_done": Event(
+        counts=(Count("pushes", "Pushes that a provider has taken.", ("operation",)),),
+        measures=(Measure("push_duration_ms", "Provider's time of a push, milliseconds.", ("operation",)),),
+        lines="canonical",
+    ),
+    "push_failed": Event(
+        counts=(Count("pushes_failed", "Pushes that a provider has not taken.", ("operation", "error", "outcome")),),
+        level="warning",
+    ),
+    "push_skipped": Event(
+        counts=(Count("pushes_skipped", "Debts that cannot be pushed (any more).", ("reason",)),), lines="debug"
+    ),
+    "push_lease_lost": Event(
+        counts=(Count("push_leases_lost", "Pushes whose lease another took before they were recorded."),),
+        level="warning",
+    ),
+    "entity_twin": Event(
+        counts=(Count("entity_twins", "Objects of our own that were taken for new ones first."),), level="warning"
     ),
     "task_gone": Event(counts=(Count("tasks_gone", "Messages whose task was deleted."),), level="warning"),
     "task_message_idle": Event(lines="debug"),

@@ -24,7 +24,11 @@ from syncd.domain.secrets import Secret
 from syncd.flows.accept import Accept
 from syncd.flows.apply import Apply
 from syncd.flows.audit_rows import AuditRows
+from syncd.flows.conflicts import ConflictLog
+from syncd.flows.deleteguard import DeleteGuard
 from syncd.flows.entities import Entities
+from syncd.flows.hints import PushHints
+from syncd.flows.intake import Intake
 from syncd.flows.jobs import Job, Tick, TickResult
 from syncd.flows.operate.audit import AuditTrail
 from syncd.flows.operate.connections import ConnectionsFlow
@@ -266,7 +270,15 @@ async def opened(
         audit = AuditTrail(documents=documents, clock=clock)
         registrations = Registrations(documents=documents, vault=vault, clock=clock, schemes=schemes_of(PROVIDERS))
         subscriptions = Subscriptions(documents=documents, clock=clock)
-        entities = Entities(documents=documents, queue=queue, subscriptions=subscriptions, clock=clock)
+        hints = PushHints(queue=queue, clock=clock)
+        entities = Entities(documents=documents, subscriptions=subscriptions, hints=hints, clock=clock)
+        intake = Intake(
+            documents=documents,
+            subscriptions=subscriptions,
+            conflicts=ConflictLog(documents=documents, clock=clock, observe=observe),
+            hints=hints,
+            clock=clock,
+        )
         rows = AuditRows(documents=documents, clock=clock, owner="test/1", sole=True)
         parked = Parked(documents=documents, queue=queue, clock=clock, observe=observe)
         webhooks = WebhooksFlow(registrations=registrations, documents=documents, audit=audit)
@@ -340,7 +352,8 @@ async def opened(
         apply = Apply(
             registrations=registrations,
             subscriptions=subscriptions,
-            entities=entities,
+            intake=intake,
+            guard=DeleteGuard(documents=documents, clock=clock),
             rows=rows,
             providers=PROVIDERS,
             clock=clock,

@@ -29,6 +29,10 @@ ERRORS = {
     "watchdog_withheld",
 }
 WARNINGS = {
+    "entity_twin",
+    "pull_held",
+    "push_failed",
+    "push_lease_lost",
     "credential_needs_reauth",
     "credential_not_refreshed",
     "clock_stepped_back",

@@ -16,7 +16,7 @@ from syncd.adapters.embedded.codec import dumps, loads
 from syncd.adapters.embedded.engine import Engine
 from syncd.adapters.embedded.selection import compile_count, compile_query, cursor_after, table_of
 from syncd.domain.collections import Collection
-from syncd.domain.errors import Conflict, Invalid
+from syncd.domain.errors import Conflict, Invalid, TooLarge
 from syncd.domain.jsontypes import JsonObject
 from syncd.ports.clock import Clock
 from syncd.ports.documents import (
@@ -106,14 +106,14 @@ class EmbeddedDocuments:
             write.data["schema"] = max(write.data.get("schema", 0), collection.schema)
             body = dumps(write.data)
             if len(body) > DOCUMENT_BYTES:
-                raise Invalid(
+                raise TooLarge(
                     f"document {write.id!r} of {collection.name} has {len(body)} bytes, more than {DOCUMENT_BYTES}"
                 )
             size += len(body)
             ttl = collection.ttl if write.ttl is None else write.ttl
             steps.append((write, body, etag, None if ttl is None or ttl == math.inf else now + ttl))
         if size > BATCH_BYTES:
-            raise Invalid(f"a batch holds at most {BATCH_BYTES} bytes, this one {size}")
+            raise TooLarge(f"a batch holds at most {BATCH_BYTES} bytes, this one {size}")
         await self._engine.write(_write, _Prepared(table_of(collection), partition, steps, now), size=size)
         return [
             None if isinstance(write, Delete) else Document(write.id, partition, write.data, etag)

@@ -37,6 +37,15 @@ class SyncSettings(Section):
         least=1,
         most=3600,
     )
+    page_size: Whole = setting(
+        100, "Records asked for per page of a pull, where the provider lets one choose.", least=1, most=1000
+    )
+    lag: Duration = setting(
+        60.0,
+        "An incremental pull goes back so far behind the last one: what a provider lists late, or rounds, is seen all the same.",
+        unit="s",
+        most=86400,
+    )
     delete_guard_share: Number = setting(
         0.10,
         "Share of a connection's live entities that one run, or one hour, may delete before it stops and asks. Both this and "

@@ -1,0 +1,160 @@
+"""How far a connection's pulls of one type are. Pure.
+
+    {tenantId, connectionId, entityType, watermark?, validator?, queryHash?, run?, lease?, term, updatedAt}
+    run {id, since?, full, cursor?, page, servedAt?, validator?, counts, failures, circle, restarted?, finished?, error?}
+
+The watermark is the provider's clock when it answered the first page of the last run that came to its end: ours is never compared with
+its times. It moves only after the last page, because what is edited behind a running pull is seen by nobody else. `queryHash` says what
+was asked for; asked for something else, the pull begins from nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from syncd.domain.collections import CURSORS
+from syncd.domain.ids import digest
+from syncd.domain.jsonbody import canonical
+from syncd.domain.times import iso, parse
+
+if TYPE_CHECKING:
+    from syncd.domain.jsontypes import Json, JsonObject
+
+COUNTS = ("fetched", "created", "updated", "unchanged", "deleted", "duplicates", "conflicts", "failed")
+#: Records kept aside with their reasons in one run's result.
+MOST_FAILURES = 100
+#: A holder that is not heard of for so long has died. Seconds; each page renews it.
+LEASE = 90.0
+
+
+def query_hash(settings: JsonObject, entity_type: str) -> str:
+    return digest("query", entity_type, canonical(settings))
+
+
+def blank(tenant_id: str, connection_id: str, entity_type: str) -> JsonObject:
+    return {
+        "tenantId": tenant_id,
+        "connectionId": connection_id,
+        "entityType": entity_type,
+        "term": 0,
+        "schema": CURSORS.schema,
+    }
+
+
+def begun(
+    data: JsonObject, *, run_id: str, query: str, full: bool, incremental: bool, since: float | None, lag: float
+) -> JsonObject:
+    """The document with this run in it: as it was left, or new. `since`: asked for by a person. `lag`: seconds by which the watermark is
+    gone back, for providers whose clocks are coarse or whose lists are late."""
+    run = data.get("run")
+    if run is not None and run["id"] == run_id:
+        return data
+    start: str | None = None
+    validator: str | None = None
+    if since is not None:
+        start = iso(since)
+    elif not full and incremental and data.get("watermark") and data.get("queryHash") == query:
+        start = iso(parse(data["watermark"]) - lag)
+        validator = data.get("validator")
+    run = {
+        "id": run_id,
+        "since": start,
+        "full": start is None,
+        "cursor": None,
+        "page": 0,
+        "servedAt": None,
+        "ask": validator,
+        "counts": dict.fromkeys(COUNTS, 0),
+        "failures": [],
+        "circle": [None, 1, 0, False],
+    }
+    return {**data, "queryHash": query, "run": run}
+
+
+def leased(data: JsonObject, *, owner: str, now: float) -> JsonObject:
+    term = data.get("term", 0) + 1
+    return {**data, "term": term, "lease": {"owner": owner, "term": term, "until": iso(now + LEASE)}}
+
+
+def free_at(data: JsonObject, run_id: str) -> float | None:
+    """When another run's lease ends, Unix seconds; None where there is none. A run's own messages take turns already."""
+    lease, run = data.get("lease"), data.get("run")
+    if lease is None or (run is not None and run["id"] == run_id):
+        return None
+    return parse(lease["until"])
+
+
+def advanced(
+    data: JsonObject,
+    *,
+    counts: JsonObject,
+    failures: list[JsonObject],
+    following: str | None,
+    served_at: float | None,
+    validator: str | None,
+    now: float,
+) -> JsonObject:
+    """After a page is stored."""
+    run = dict(data["run"])
+    run["counts"] = {name: run["counts"][name] + counts.get(name, 0) for name in COUNTS}
+    run["failures"] = [*run["failures"], *failures][:MOST_FAILURES]
+    if run["page"] == 0:
+        run["servedAt"] = None if served_at is None else iso(served_at)
+        run["validator"] = validator
+    run["page"] += 1
+    run["cursor"] = following
+    run["circle"] = _round(run["circle"], following)
+    lease = {**data["lease"], "until": iso(now + LEASE)}
+    return {**data, "run": run, "lease": lease, "updatedAt": iso(now)}
+
+
+def in_circle(data: JsonObject) -> bool:
+    """Do the pages lead back to one that was there?"""
+    return bool(data["run"]["circle"][3])
+
+
+def _round(circle: list[Json], following: str | None) -> list[Json]:
+    """[remembered page, steps until the next is remembered, steps since, met again]: Brent's way of finding a circle with one page in
+    memory (https://maths-people.anu.edu.au/~brent/pub/pub051.html). Any circle is met after a few rounds at most."""
+    if following is None:
+        return circle
+    saved, power, steps, _ = circle
+    mark = digest(following)
+    if mark == saved:
+        return [saved, power, steps, True]
+    if steps + 1 >= power:
+        return [mark, power * 2, 0, False]
+    return [saved, power, steps + 1, False]
+
+
+def restarted(data: JsonObject) -> JsonObject:
+    """From the first page again: the provider does not know the page that we had come to any more."""
+    run = {
+        **data["run"],
+        "cursor": None,
+        "page": 0,
+        "counts": dict.fromkeys(COUNTS, 0),
+        "failures": [],
+        "circle": [None, 1, 0, False],
+        "ask": None,
+        "restarted": True,
+    }
+    return {**data, "run": run}
+
+
+def finished(data: JsonObject, *, now: float, error: str | None = None) -> JsonObject:
+    """The run is over. Without an error the watermark moves."""
+    run = {**data["run"], "finished": iso(now), "cursor": None}
+    data = {name: value for name, value in data.items() if name != "lease"} | {"run": run, "updatedAt": iso(now)}
+    if error is not None:
+        run["error"] = error
+        return data
+    if run.get("servedAt") is not None:
+        data["watermark"] = run["servedAt"]
+    data["validator"] = run.get("validator")
+    return data
+
+
+def given_up(data: JsonObject) -> JsonObject:
+    """The lease is over, the run goes on later."""
+    return {name: value for name, value in data.items() if name != "lease"}

@@ -1,0 +1,233 @@
+"""What pushing does to a link: what there is to send, the lease that is taken before the call, and what is written after it. Pure.
+
+    owed --begin: lease (CAS)--> call --record--> pushed = version
+                                     \\--give_back--> owed, not before checkAt
+                                     \\--hold--> owed, and waits for a person
+    link {..., pushed, pushedAt?, push? {version, term, owner, until, since}, term?, create? {key, at, tried}, checkAt?, hop?, held?}
+
+A lease outlives a call of half its length (decision 5). A create's `key` belongs to the link, not to the version, and stays until
+the outcome is known; `tried` says that a call was begun whose end nobody has written down.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from syncd.domain.ids import digest
+from syncd.domain.jsonbody import same
+from syncd.domain.merge import ABSENT
+from syncd.domain.records import mark_dirty, owes
+from syncd.domain.times import iso, parse
+
+if TYPE_CHECKING:
+    from syncd.domain.errors import Bin
+    from syncd.domain.fields import Fields
+    from syncd.domain.jsontypes import JsonObject
+
+#: The provider's timeout, and the lease: twice that and some seconds for the store (decision 5). Seconds.
+CALL_TIMEOUT = 30.0
+LEASE = 2 * CALL_TIMEOUT + 10.0
+#: A debt whose message may be lost is told again after so long, doubling to the most (guarantees, G4). Seconds.
+FIRST_CHECK = 120.0
+LAST_CHECK = 3600.0
+
+PushOperation = Literal["create", "update", "delete"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """What a connection is owed now."""
+
+    operation: PushOperation
+    version: int
+    external_id: str | None
+    changes: JsonObject
+    """Writable fields that differ from what the connection has; None where one is to be emptied. Of a create: all of them."""
+    whole: JsonObject
+    """All writable fields as the connection should have them."""
+    tag: str | None
+    """For a conditional write."""
+
+
+def sending(entity: JsonObject, connection_id: str, fields: Fields) -> Sending | None:
+    """None where the connection holds everything that it can be told."""
+    link = entity["links"].get(connection_id, {})
+    external_id: str | None = entity["externalIds"].get(connection_id)
+    facts = {"version": entity["version"], "external_id": external_id, "tag": link.get("remoteTag")}
+    if entity["deleted"]:
+        known = external_id is not None and "base" in link
+        return Sending(operation="delete", changes={}, whole={}, **facts) if known else None
+    base: JsonObject = link.get("base") or {}
+    whole = _with_held(fields.of(entity["data"]), base, link.get("open", {}))
+    if external_id is None or "base" not in link:
+        return Sending(operation="create", changes=whole, whole=whole, **facts)
+    before = fields.of(base)
+    changes = {name: value for name, value in whole.items() if not same(before.get(name, ABSENT), value)}
+    # What the connection shows empty is as good as not there.
+    changes |= {name: None for name, value in before.items() if name not in whole and value is not None}
+    changes = {name: value for name, value in changes.items() if value is not None or before.get(name) is not None}
+    return Sending(operation="update", changes=changes, whole=whole, **facts) if changes else None
+
+
+def _with_held(whole: JsonObject, base: JsonObject, held: JsonObject) -> JsonObject:
+    """A field that waits for a person stays what the connection said."""
+    if not held:
+        return whole
+    kept = {name: value for name, value in whole.items() if name not in held}
+    return kept | {name: base[name] for name in held if name in base}
+
+
+def create_key(entity_id: str, connection_id: str) -> str:
+    """32 hex digits: the same for every attempt to create this entity at this connection."""
+    return digest("create", entity_id, connection_id)
+
+
+def creating_id(entity_id: str, connection_id: str) -> str:
+    """Of the mark beside the entity that says that a create is under way."""
+    return f"c~{digest(entity_id, connection_id)}"
+
+
+def creating_mark(entity_id: str, connection_id: str, content: str, since: float, until: float) -> JsonObject:
+    """`creating` finds it; `content` is the hash of what was sent."""
+    return {
+        "kind": "creating",
+        "creating": connection_id,
+        "entityId": entity_id,
+        "content": content,
+        "since": iso(since),
+        "until": iso(until),
+    }
+
+
+def lease_until(entity: JsonObject, connection_id: str) -> float | None:
+    """When the push lease of a link ends, Unix seconds; None where there is none."""
+    lease = entity["links"].get(connection_id, {}).get("push")
+    return None if lease is None else parse(lease["until"])
+
+
+def begin(
+    entity: JsonObject, entity_id: str, connection_id: str, wanted: Sending, owner: str, now: float
+) -> JsonObject:
+    """The entity with the lease taken."""
+    link = _link(entity, connection_id)
+    term = link.get("term", 0) + 1
+    link |= {
+        "term": term,
+        "push": {
+            "version": wanted.version,
+            "term": term,
+            "owner": owner,
+            "since": iso(now),
+            "until": iso(now + LEASE),
+        },
+    }
+    if wanted.operation == "create":
+        created = link.get("create", {"key": create_key(entity_id, connection_id)})
+        link["create"] = {**created, "at": iso(now), "tried": True}
+    link.pop("held", None)
+    return _with(entity, connection_id, link)
+
+
+def is_mine(entity: JsonObject, connection_id: str, term: int) -> bool:
+    lease = entity["links"].get(connection_id, {}).get("push")
+    return bool(lease is not None and lease["term"] == term)
+
+
+def settled(entity: JsonObject, connection_id: str, version: int, now: float) -> JsonObject:
+    """The connection has been told everything up to `version`; the lease is over."""
+    link = _link(entity, connection_id)
+    for name in ("push", "checkAt", "hop", "held", "error", "create"):
+        link.pop(name, None)
+    link["want"] = max(link.get("want", 0), version)
+    link["pushed"] = max(link.get("pushed", 0), version)
+    link["pushedAt"] = iso(now)
+    return _with(entity, connection_id, link)
+
+
+def told(entity: JsonObject, connection_id: str, sent: Sending, external_id: str | None) -> JsonObject:
+    """The entity whose connection now has what was sent: the base of the next merge. The external id is known from a create on."""
+    link = _link(entity, connection_id)
+    if sent.operation == "delete":
+        link.pop("base", None)
+        return _with(entity, connection_id, link)
+    base = {**(link.get("base") or {}), **sent.changes}
+    link["base"] = {name: value for name, value in base.items() if value is not None or name in sent.whole}
+    entity = _with(entity, connection_id, link)
+    if external_id is not None:
+        entity["externalIds"] = {**entity["externalIds"], connection_id: external_id}
+    return entity
+
+
+def given_back(
+    entity: JsonObject, connection_id: str, *, now: float, due: float, hop: int, tried: bool, error: str | None
+) -> JsonObject:
+    """The lease is over and the debt stands; not to be looked at before `due`. `tried`: a create that may have been made."""
+    link = _link(entity, connection_id)
+    link.pop("push", None)
+    link["checkAt"] = iso(max(due, now) + FIRST_CHECK)
+    link["hop"] = max(link.get("hop", 0), hop)
+    if error is not None:
+        link["error"] = error[:500]
+    _untry(link, tried=tried)
+    return _with(entity, connection_id, link)
+
+
+def held(
+    entity: JsonObject, connection_id: str, *, bin_name: Bin, reason: str, hop: int, tried: bool, now: float
+) -> JsonObject:
+    """The debt stands and waits for a person: neither a push nor maintenance touches it until it is replayed or dropped."""
+    link = _link(entity, connection_id)
+    link.pop("push", None)
+    link["held"] = {"bin": bin_name, "reason": reason[:500], "hop": hop, "at": iso(now)}
+    link["hop"] = max(link.get("hop", 0), hop)
+    _untry(link, tried=tried)
+    return _with(entity, connection_id, link)
+
+
+def dropped(entity: JsonObject, connection_id: str) -> JsonObject:
+    """The debt is forgiven: a person gave it up."""
+    link = _link(entity, connection_id)
+    for name in ("push", "checkAt", "held", "error"):
+        link.pop(name, None)
+    link["pushed"] = link.get("want", 0)
+    return _with(entity, connection_id, link)
+
+
+def reminded(entity: JsonObject, connection_id: str, now: float) -> JsonObject:
+    """A debt whose message may be lost: the next hop is told, and the next look is later each time."""
+    link = _link(entity, connection_id)
+    waited = link.get("patience", FIRST_CHECK / 2)
+    link["patience"] = min(waited * 2, LAST_CHECK)
+    link["checkAt"] = iso(now + link["patience"])
+    link["hop"] = link.get("hop", 0) + 1
+    return _with(entity, connection_id, link)
+
+
+def due_debts(entity: JsonObject, now: float) -> list[tuple[str, int, int]]:
+    """(connection, wanted version, hop to send) of debts that maintenance should tell again, before `reminded`."""
+    found = []
+    for connection_id, link in entity["links"].items():
+        if not owes(link) or "held" in link:
+            continue
+        check = link.get("checkAt")
+        if check is None:
+            check = iso(parse(entity["dirtySince"]) + FIRST_CHECK) if "dirtySince" in entity else iso(0)
+        if check <= iso(now):
+            found.append((connection_id, link["want"], link.get("hop", 0) + 1))
+    return found
+
+
+def _untry(link: JsonObject, *, tried: bool) -> None:
+    if "create" in link:
+        link["create"] = {**link["create"], "tried": tried}
+
+
+def _link(entity: JsonObject, connection_id: str) -> JsonObject:
+    return dict(entity["links"].get(connection_id, {}))
+
+
+def _with(entity: JsonObject, connection_id: str, link: JsonObject) -> JsonObject:
+    entity = {**entity, "links": {**entity["links"], connection_id: link}}
+    mark_dirty(entity, None)
+    return entity

@@ -1,0 +1,237 @@
+"""What a connection says of one of its objects, and the pure change of its entity that follows: three-way, in the provider's order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from syncd.domain.conflicts import conflict_id
+from syncd.domain.ids import digest
+from syncd.domain.jsonbody import canonical, same
+from syncd.domain.merge import ABSENT, Rules, merge
+from syncd.domain.records import Change, blank, bury, changed_fields, concerned, owe, owes, settle
+from syncd.domain.times import DAY, iso, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from syncd.domain.events import Operation
+    from syncd.domain.jsontypes import JsonObject
+    from syncd.domain.merge import Merged
+    from syncd.domain.records import Effect, Subscriber
+
+#: At the same moment an update stands over the creation that it follows, and a deletion over both.
+_RANK: dict[Operation, int] = {"create": 0, "update": 1, "delete": 2}
+#: A provider's time that lies further in our future is taken for this: otherwise one wrong clock would freeze an entity.
+_FUTURE = DAY
+#: Characters of a remote version that say the provider's time. An ISO time with milliseconds and Z.
+_RANKED = 24
+
+_LAST_WRITE_WINS = Rules()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """What one connection says about one of its objects, from an event, a page or a push's answer."""
+
+    connection_id: str
+    external_id: str
+    operation: Operation
+    data: JsonObject
+    occurred_at: float
+    """From `moment`."""
+    remote_version: str
+    """From `remote_version`."""
+    event_id: str | None = None
+    page: str | None = None
+    """Which page of which pull, so that a page that is stored again counts as it did."""
+    tag: str | None = None
+    """The provider's own mark of this state, for conditional writes."""
+    partial: bool = False
+    timed: bool = True
+    """`occurred_at` is the provider's word; otherwise only the time at which we heard of it."""
+
+
+def moment(occurred_at: float | None, received_at: float) -> float:
+    """When a provider's object became so, as far as it can be believed."""
+    return received_at if occurred_at is None else min(occurred_at, received_at + _FUTURE)
+
+
+def remote_version(occurred_at: float, operation: Operation, received_at: float, data: JsonObject) -> str:
+    """A text whose order is the order in which the provider's states follow each other, whatever order they reach us in: by the
+    provider's time, then create < update < delete, then receipt, then (so that the order is total) content."""
+    return f"{iso(occurred_at)}~{_RANK[operation]}~{iso(received_at)}~{digest(canonical(data))[:8]}"
+
+
+def receive(
+    entity: JsonObject | None,
+    incoming: Incoming,
+    *,
+    tenant_id: str,
+    entity_type: str,
+    subscribers: Sequence[Subscriber],
+    now: float,
+    rules: Rules = _LAST_WRITE_WINS,
+    entity_id: str = "",
+) -> Change:
+    """The entity after what a connection said. Applying the same thing again changes nothing, and so does anything older than
+    what the connection already said. `entity_id` names the conflicts that a person must decide."""
+    connection = incoming.connection_id
+    if entity is None:
+        entity = blank(tenant_id, entity_type, now)
+        fresh = True
+        link: JsonObject = {}
+    else:
+        link = entity["links"].get(connection, {})
+        known = link.get("remoteVersion")
+        if known is not None and incoming.remote_version <= known:
+            # Our own event once more (its effect is here, and its row is still open) or something older.
+            effect: Effect = "unchanged" if incoming.remote_version == known else "outdated"
+            return Change(effect=_counted(link, incoming, effect), entity=None)
+        if _says_nothing(entity, link, incoming, known, subscribers):
+            return Change(effect=_counted(link, incoming, "unchanged"), entity=None)
+        entity = {**entity, "links": dict(entity["links"]), "externalIds": dict(entity["externalIds"])}
+        link = dict(link)
+        fresh = False
+    link["remoteVersion"] = incoming.remote_version
+    if (
+        incoming.tag is not None
+    ):  # an event has none: a write on the one before is refused where it changed, and reads again
+        link["remoteTag"] = incoming.tag
+    if incoming.event_id is not None:
+        link["event"] = incoming.event_id
+    entity["externalIds"][connection] = incoming.external_id
+    entity["links"][connection] = link
+    if incoming.operation == "delete":
+        change = _received_deletion(entity, incoming, subscribers=subscribers, now=now, fresh=fresh)
+    else:
+        change = _received_content(
+            entity, incoming, subscribers=subscribers, now=now, rules=rules, fresh=fresh, entity_id=entity_id
+        )
+    if incoming.page is not None:
+        counted = _counted(link, incoming, change.effect)
+        link["page"] = [incoming.page, counted]
+        change = Change(effect=counted, entity=change.entity, resolutions=change.resolutions)
+    return change
+
+
+def _says_nothing(
+    entity: JsonObject, link: JsonObject, incoming: Incoming, known: str | None, subscribers: Sequence[Subscriber]
+) -> bool:
+    """Is it what the connection said at this very time, and does it need to be told nothing? Then nothing need be written."""
+    return (
+        known is not None
+        and (not incoming.timed or known[:_RANKED] == incoming.remote_version[:_RANKED])
+        and not incoming.partial
+        and incoming.operation != "delete"
+        and not entity["deleted"]
+        and incoming.tag in (None, link.get("remoteTag"))
+        and not owes(link)
+        and same(link.get("base"), incoming.data)
+        and _agrees(entity["data"], incoming, subscribers)
+    )
+
+
+def _agrees(data: JsonObject, incoming: Incoming, subscribers: Sequence[Subscriber]) -> bool:
+    """In everything that the connection can be told."""
+    if same(data, incoming.data):
+        return True
+    origin = _origin(subscribers, incoming.connection_id)
+    return origin is None or not origin.takes_pushes or same(origin.fields.of(data), origin.fields.of(incoming.data))
+
+
+def _origin(subscribers: Sequence[Subscriber], connection_id: str) -> Subscriber | None:
+    return next((one for one in subscribers if one.connection_id == connection_id), None)
+
+
+def _counted(link: JsonObject, incoming: Incoming, effect: Effect) -> Effect:
+    """What this page did to the entity when it was first stored, else what it does now."""
+    page = link.get("page")
+    if incoming.page is None or page is None or page[0] != incoming.page:
+        return effect
+    was: Effect = page[1]
+    return was
+
+
+def _received_content(
+    entity: JsonObject,
+    incoming: Incoming,
+    *,
+    subscribers: Sequence[Subscriber],
+    now: float,
+    rules: Rules,
+    fresh: bool,
+    entity_id: str,
+) -> Change:
+    connection = incoming.connection_id
+    link = entity["links"][connection]
+    revived = entity["deleted"]
+    stored: JsonObject = {} if revived else entity["data"]
+    merged = merge(
+        base=None if revived else link.get("base"),
+        stored=stored,
+        incoming=incoming.data,
+        stored_at=parse(entity["changedAt"]),
+        incoming_at=incoming.occurred_at,
+        partial=incoming.partial,
+        rules=rules,
+        held=link.get("open", ()),
+    )
+    link["base"] = {**(link.get("base") or {}), **incoming.data} if incoming.partial else incoming.data
+    _hold_open(link, merged, entity, entity_id, incoming)
+    origin = _origin(subscribers, connection)
+    owed = origin is not None and origin.takes_pushes and any(origin.fields.holds(name) for name in merged.owed)
+    content = merged.changed or fresh or revived
+    if content:
+        entity["data"] = merged.data
+        entity["deleted"] = False
+        entity["changedAt"] = max(entity["changedAt"], iso(incoming.occurred_at))
+    if content or owed:
+        # Where only the origin differs: it lost what it had from us, and a new version makes that debt visible.
+        entity["version"] += 1
+        entity["updatedAt"] = iso(now)
+    # A partial event that agrees with us says nothing about a push that the origin is still owed.
+    if not owed and not (incoming.partial and owes(link)):
+        settle(entity, connection)
+    if content:
+        changed = changed_fields(stored, merged.data)
+        others = [one for one in subscribers if one.connection_id != connection]
+        owe(entity, concerned(entity, others, changed, again=revived), now)
+    if owed:
+        owe(entity, (connection,), now)
+    effect: Effect = "created" if fresh or revived else "updated" if merged.changed else "unchanged"
+    return Change(effect=effect, entity=entity, resolutions=merged.resolutions)
+
+
+def _hold_open(link: JsonObject, merged: Merged, entity: JsonObject, entity_id: str, incoming: Incoming) -> None:
+    """Fields that wait for a person are held with their newest conflict; those that agree again are not."""
+    held = {
+        name: conflict
+        for name, conflict in link.get("open", {}).items()
+        if (incoming.partial and name not in incoming.data)
+        or not same(merged.data.get(name, ABSENT), incoming.data.get(name, ABSENT))
+    }
+    waiting = [one.field for one in merged.resolutions if one.taken == "open"]
+    if waiting:
+        conflict = conflict_id(entity["tenantId"], entity_id, incoming.connection_id, incoming.remote_version)
+        held |= dict.fromkeys(waiting, conflict)
+    if held:
+        link["open"] = held
+    else:
+        link.pop("open", None)
+
+
+def _received_deletion(
+    entity: JsonObject, incoming: Incoming, *, subscribers: Sequence[Subscriber], now: float, fresh: bool
+) -> Change:
+    connection = incoming.connection_id
+    already = entity["deleted"]
+    entity["links"][connection].pop("base", None)
+    if fresh:
+        entity["data"] = incoming.data
+    if not already:
+        bury(entity, incoming.occurred_at, now)
+        linked = [one.connection_id for one in subscribers if one.takes_pushes and one.connection_id in entity["links"]]
+        owe(entity, [one for one in linked if one != connection], now)
+    settle(entity, connection)
+    return Change(effect="unchanged" if already else "deleted", entity=entity)

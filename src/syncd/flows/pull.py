@@ -1,0 +1,281 @@
+"""Pulling one type of one connection, a slice at a time.
+
+    claim the cursor (CAS) -> fetch a page -> dedupe -> merge and store -> cursor moves (CAS, with counts) -> next page ... -> watermark
+
+While a page is stored the next one is fetched. Killed anywhere, the run goes on from the last page whose cursor was written: storing a
+page twice changes nothing and counts once. The cursor document holds lease and state, so that two pulls of one type take turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+
+from syncd.domain.dedupe import Identity, dedupe
+from syncd.domain.errors import Conflict, Held, LeaseLost, NotFound, Overloaded, Rejected, TooLarge
+from syncd.domain.jsonbody import canonical
+from syncd.domain.pullcursor import (
+    advanced,
+    finished,
+    given_up,
+    in_circle,
+    restarted,
+)
+from syncd.domain.times import parse
+from syncd.flows.accounts import account_of, incoming_of, rules_of
+from syncd.flows.creating import WAIT
+from syncd.flows.pullcursors import PullCursors, Source
+from syncd.ports.provider import Fetch
+
+if TYPE_CHECKING:
+    from syncd.domain.jsontypes import Json, JsonObject
+    from syncd.domain.merge import Rules
+    from syncd.domain.receiving import Incoming
+    from syncd.flows.deleteguard import DeleteGuard
+    from syncd.flows.intake import Intake, Stored
+    from syncd.ports.api import Api, Apis
+    from syncd.ports.clock import Clock
+    from syncd.ports.documents import Document
+    from syncd.ports.observe import Observe
+    from syncd.ports.provider import RecordPage
+
+#: How often a page is stored again that speaks of objects which we are creating there at this moment; then the slice ends.
+_PATIENCE = 40
+_ATTEMPTS = 12
+#: Characters of an unreadable item that are kept with its reason.
+_RAW = 2000
+#: How an effect is counted.
+_COUNTED = {
+    "created": "created",
+    "updated": "updated",
+    "deleted": "deleted",
+    "unchanged": "unchanged",
+    "outdated": "unchanged",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """How far the run is. `counts` are those of all its slices."""
+
+    done: bool
+    counts: JsonObject
+    failures: list[JsonObject]
+    error: str | None = None
+    """Why the run came to an end before its last page; the watermark did not move."""
+
+
+_Counted = tuple["JsonObject", "list[JsonObject]"]
+"""The counts of a page, and what of it was kept aside."""
+
+
+@dataclass(slots=True)
+class _Page:
+    """A page that is on its way."""
+
+    fetch: Fetch
+    asked_at: float
+    page: RecordPage | None = None
+    error: Exception | None = None
+
+
+class Pull:
+    def __init__(
+        self,
+        *,
+        cursors: PullCursors,
+        intake: Intake,
+        guard: DeleteGuard,
+        apis: Apis,
+        clock: Clock,
+        observe: Observe,
+        page_size: int = 100,
+    ) -> None:
+        self._cursors = cursors
+        self._intake = intake
+        self._guard = guard
+        self._apis = apis
+        self._clock = clock
+        self._observe = observe
+        self._page_size = page_size
+
+    async def slice(
+        self,
+        source: Source,
+        *,
+        reservation: str | None,
+        told: Callable[[JsonObject], Awaitable[bool]],
+    ) -> Slice:
+        """Work until the run is over or `told`, which hears of the counts after every page, says to stop. Raises what providers and
+        stores raise; the run then goes on from where it is. LeaseLost: somebody else goes on with it. Overloaded: another run has
+        the type now."""
+        cursor = await self._cursors.claim(source)
+        run = cursor.data["run"]
+        if "finished" in run:
+            return _slice(cursor.data, done=True)
+        settings = source.connection.data.get("settings", {})
+        api = self._apis.of(account_of(source.connection), source.records.base_url(settings), reservation=reservation)
+        try:
+            return await self._pages(source, api, cursor, told)
+        except Held as error:
+            found = await self._cursors.end(source, error=str(error))
+            self._observe("pull_held", connectionId=source.connection.id, entity_type=source.kind.name)
+            return _slice(found.data, done=True)
+        except (LeaseLost, Conflict):
+            raise
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._cursors.give_up(source)
+            raise
+
+    async def _pages(
+        self, source: Source, api: Api, cursor: Document, told: Callable[[JsonObject], Awaitable[bool]]
+    ) -> Slice:
+        rules = rules_of(source.connection, source.kind.name)
+        identity = Identity.of_connection(source.connection.data["entities"].get(source.kind.name, {}))
+        coming = await self._fetched(source, api, self._asked(source, cursor.data))
+        while True:
+            if coming.error is not None:
+                if not _cursor_is_lost(coming, cursor.data):
+                    raise coming.error
+                cursor = await self._cursors.write(source, cursor, restarted(cursor.data))
+                coming = await self._fetched(source, api, self._asked(source, cursor.data))
+                continue
+            page = coming.page
+            assert page is not None
+            store = partial(self._store, source, cursor, coming, rules, identity)
+            following: _Page | None = None
+            if page.next is not None:
+                following = _Page(self._next(coming, page.next), self._clock.now())
+            counts, failures = await self._overlapped(store, source, api, following)
+            data = advanced(
+                cursor.data,
+                counts=counts,
+                failures=failures,
+                following=page.next,
+                served_at=page.served_at,
+                validator=coming.fetch.validator if page.unchanged else page.validator,
+                now=self._clock.now(),
+            )
+            error = "the provider's pages lead back to where they began" if in_circle(data) else None
+            if page.next is None or error is not None:
+                data = finished(data, now=self._clock.now(), error=error)
+                cursor = await self._cursors.write(source, cursor, data)
+                return _slice(cursor.data, done=True)
+            stop = await told(data["run"]["counts"])
+            cursor = await self._cursors.write(source, cursor, given_up(data) if stop else data)
+            if stop:
+                return _slice(cursor.data, done=False)
+            assert following is not None
+            coming = following
+
+    async def _overlapped(
+        self, store: Callable[[], Awaitable[_Counted]], source: Source, api: Api, following: _Page | None
+    ) -> _Counted:
+        """Store a page while the next is fetched. What the fetch raises is kept with its page: what came before it is stored first."""
+        if following is None:
+            return await store()
+        failed: BaseException | None = None
+        stored: _Counted = ({}, [])
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._fetch, source, api, following)
+            try:
+                stored = await store()
+            except Exception as error:  # noqa: BLE001 - raised below as it is; out of the group it would come in a group of errors
+                failed = error
+                group.cancel_scope.cancel()
+        if failed is not None:
+            raise failed
+        return stored
+
+    def _asked(self, source: Source, data: JsonObject) -> _Page:
+        run = data["run"]
+        fetch = Fetch(
+            kind=source.kind.name,
+            since=None if run["since"] is None else parse(run["since"]),
+            cursor=run["cursor"],
+            limit=self._page_size,
+            validator=run.get("ask") if run["cursor"] is None else None,
+        )
+        return _Page(fetch, self._clock.now())
+
+    def _next(self, before: _Page, cursor: str) -> Fetch:
+        return Fetch(kind=before.fetch.kind, since=before.fetch.since, cursor=cursor, limit=self._page_size)
+
+    async def _fetched(self, source: Source, api: Api, page: _Page) -> _Page:
+        await self._fetch(source, api, page)
+        return page
+
+    async def _fetch(self, source: Source, api: Api, page: _Page) -> None:
+        try:
+            page.page = await source.records.fetch(api, page.fetch)
+        except Exception as error:  # noqa: BLE001 - raised by whoever takes the page, after what came before it is stored
+            page.error = error
+
+    async def _store(
+        self, source: Source, cursor: Document, coming: _Page, rules: Rules, identity: Identity
+    ) -> _Counted:
+        """One page into the entities: its counts, and what was kept aside."""
+        page = coming.page
+        assert page is not None
+        run = cursor.data["run"]
+        deduped = dedupe(page.records, identity, run=run["id"])
+        name = f"{run['id'][-40:]}:{run['page']}"
+        incoming = [incoming_of(one, source.connection.id, coming.asked_at, name) for one in deduped.kept]
+        stored = await self._patiently(source, incoming, coming.asked_at, rules, run["id"]) if incoming else []
+        failures: list[JsonObject] = [
+            {"page": run["page"], "position": one.position, "reason": one.reason, "raw": _excerpt(one.raw)}
+            for one in page.unreadable
+        ]
+        counts: JsonObject = {
+            "fetched": len(page.records) + len(page.unreadable),
+            "duplicates": len(deduped.duplicates),
+            "failed": len(page.unreadable),
+            "conflicts": 0,
+        }
+        for record, one in zip(deduped.kept, stored, strict=True):
+            if isinstance(one, TooLarge):
+                counts["failed"] += 1
+                failures.append({"page": run["page"], "externalId": record.external_id, "reason": str(one)})
+                continue
+            counted = _COUNTED[one.effect]
+            counts[counted] = counts.get(counted, 0) + 1
+            counts["conflicts"] += bool(one.conflicts)
+        return counts, failures
+
+    async def _patiently(
+        self, source: Source, incoming: list[Incoming], asked_at: float, rules: Rules, run_id: str
+    ) -> list[Stored | TooLarge]:
+        async def admit(count: int) -> None:
+            await self._guard.admit(source.tenant_id, source.connection.id, source.kind.name, count, run=run_id)
+
+        for patience in range(_PATIENCE + 1):
+            try:
+                return await self._intake.receive_page(
+                    source.tenant_id, source.kind.name, incoming, said_at=asked_at, rules=rules, admit_deletes=admit
+                )
+            except Overloaded as error:
+                if patience == _PATIENCE:
+                    raise
+                await self._clock.sleep(error.retry_after or WAIT)
+        raise AssertionError("the last try is answered or raised")
+
+
+def _cursor_is_lost(coming: _Page, data: JsonObject) -> bool:
+    """Page cursors expire: then the run begins again from its watermark, once."""
+    refused = isinstance(coming.error, Rejected | NotFound)
+    return refused and coming.fetch.cursor is not None and not data["run"].get("restarted")
+
+
+def _slice(data: JsonObject, *, done: bool) -> Slice:
+    run = data["run"]
+    return Slice(done=done, counts=run["counts"], failures=run["failures"], error=run.get("error"))
+
+
+def _excerpt(raw: Json) -> str:
+    text = canonical(raw)
+    return text if len(text) <= _RAW else f"{text[:_RAW]}..."

@@ -1,0 +1,338 @@
+"""Pushing by reference: read the entity, take the push lease in it, call the provider, write down what it has now (G4).
+
+    hint -> owed? -> lease (CAS) -> create | update | delete -> recorded (CAS)
+                                        refused by a newer version -> read, merge, once more
+                                        failed -> lease given back, and the debt stands until the next hop
+                                        a person must act -> held (CAS), then parked
+
+The message only says where to look. What is sent, and whether anything is, is decided on the body of the compare-and-set that took
+the lease. An effect carries the key of its link, so that sending it again is the same effect wherever the provider can tell.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from syncd.domain.errors import Conflict, Invalid, NotUnderstood, Rejected, SyncdError
+from syncd.domain.jsonbody import parse_object
+from syncd.domain.outcomes import DONE, Outcome, Park, Retry, Snooze
+from syncd.domain.pushing import begin, lease_until, sending
+from syncd.domain.records import is_alias, owes
+from syncd.domain.retry import SYNC_RETRIES, RetryPolicy, outcome_of
+from syncd.domain.times import parse
+from syncd.flows.accounts import account_of, incoming_of, rules_of
+from syncd.flows.pushledger import GONE, PushLedger
+from syncd.flows.subscriptions import direction_of, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from syncd.domain.errors import Bin
+    from syncd.domain.messages import Envelope
+    from syncd.domain.pushing import Sending
+    from syncd.flows.intake import Intake
+    from syncd.flows.subscriptions import Subscriptions
+    from syncd.ports.api import Api, Apis
+    from syncd.ports.clock import Clock
+    from syncd.ports.documents import Document
+    from syncd.ports.observe import Observe
+    from syncd.ports.provider import Kind, Provider, Providers, Record, Records
+
+#: How often one message reads again what a conditional write found changed, before it waits.
+_REREADS = 3
+_ATTEMPTS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The connection that is owed, and what can be done there."""
+
+    connection: Document
+    provider: Provider
+    records: Records
+    kind: Kind
+
+    def can(self, wanted: Sending) -> bool:
+        if wanted.operation == "create":
+            return self.kind.creates != "none"
+        return self.kind.updates if wanted.operation == "update" else self.kind.deletes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Leased:
+    """A push in our hands."""
+
+    target: Target
+    document: Document
+    wanted: Sending
+    term: int
+    tried: bool
+    """An earlier attempt to create it may have succeeded."""
+
+    @property
+    def connection_id(self) -> str:
+        return self.target.connection.id
+
+
+class Push:
+    """`owner` is `<replica>/<boot>`."""
+
+    def __init__(
+        self,
+        *,
+        ledger: PushLedger,
+        intake: Intake,
+        subscriptions: Subscriptions,
+        providers: Providers,
+        apis: Apis,
+        clock: Clock,
+        observe: Observe,
+        owner: str,
+        retries: RetryPolicy = SYNC_RETRIES,
+    ) -> None:
+        self._ledger = ledger
+        self._intake = intake
+        self._subscriptions = subscriptions
+        self._providers = providers
+        self._apis = apis
+        self._clock = clock
+        self._observe = observe
+        self._owner = owner
+        self._retries = retries
+
+    async def handle(self, envelope: Envelope, body: bytes) -> Outcome:
+        """Work on one message of kind `push`. Raises what the store raises: the message is then tried again."""
+        entity_id, connection_id = _addressed(body)
+        for _ in range(_REREADS):
+            leased = await self._lease(entity_id, connection_id, envelope)
+            if not isinstance(leased, _Leased):
+                return leased
+            outcome = await self._send(leased, envelope)
+            if outcome is not None:
+                return outcome
+        until = self._clock.now() + 1.0
+        return Snooze(until=until, reason="the object changes faster than it can be written")
+
+    async def parked(self, envelope: Envelope, body: bytes, bin_name: Bin, reason: str) -> None:
+        """The executor parks the message: hold the debt first, so that nobody else pushes it. May be repeated."""
+        try:
+            entity_id, connection_id = _addressed(body)
+        except Invalid:
+            return
+        await self._ledger.hold(entity_id, connection_id, bin_name, reason, hop=envelope.hop)
+
+    async def _lease(self, entity_id: str, connection_id: str, envelope: Envelope) -> _Leased | Outcome:
+        for _ in range(_ATTEMPTS):
+            document = await self._ledger.get(entity_id)
+            if document is None:
+                return DONE
+            entity = document.data
+            link = entity["links"].get(connection_id, {})
+            if not owes(link):
+                return DONE
+            if "held" in link and envelope.hop <= link["held"]["hop"]:
+                return DONE  # only its replay goes on
+            now = self._clock.now()
+            until = lease_until(entity, connection_id)
+            if until is not None and until > now:
+                return Snooze(until=until, reason="another push of this entity to this connection is under way")
+            target = await self._target(entity["tenantId"], connection_id, entity["type"])
+            if isinstance(target, str):
+                self._observe("push_skipped", connectionId=connection_id, reason=target)
+                if target == "disabled":
+                    return DONE  # the debt stands, and maintenance looks at it again
+                await self._ledger.settle(document, connection_id)
+                return DONE
+            wanted = sending(entity, connection_id, target.kind.fields)
+            if wanted is None or not target.can(wanted):
+                if await self._ledger.settle(document, connection_id):
+                    return DONE
+                continue
+            tried = wanted.operation == "create" and bool(link.get("create", {}).get("tried"))
+            # A person who replays what was held has looked, and says: go on.
+            ask = tried and "held" not in link
+            early = await self._unanswered(document, target, envelope) if ask else None
+            if early is not None:
+                return early
+            try:
+                taken = begin(entity, entity_id, connection_id, wanted, self._owner, now)
+                document = await self._ledger.lease(document, connection_id, taken, wanted, target.kind.fields)
+            except Conflict:
+                continue
+            term = document.data["links"][connection_id]["term"]
+            return _Leased(target=target, document=document, wanted=wanted, term=term, tried=tried)
+        return Retry(after=1.0, reason="the entity is being changed by too many at once", label="contended")
+
+    async def _unanswered(self, document: Document, target: Target, envelope: Envelope) -> Outcome | None:
+        """What to do about a create whose end nobody knows, before it is sent again. None: go on."""
+        link = document.data["links"][target.connection.id]
+        if target.kind.creates == "blind":
+            reason = "a create got no answer, and this provider cannot tell whether it was made: look there, then replay or drop"
+            return await self._park(
+                document.id, target.connection.id, Park(bin="outcome_unknown", reason=reason), envelope
+            )
+        if target.kind.creates == "lookup":
+            believed = parse(link["create"]["at"]) + target.kind.lookup_delay
+            if believed > self._clock.now():
+                return Snooze(until=believed, reason="a create got no answer; it is looked for when it can be seen")
+        return None
+
+    async def _target(self, tenant_id: str, connection_id: str, entity_type: str) -> Target | str:
+        """Or why there is nothing to push to."""
+        connection = await self._subscriptions.known(tenant_id, connection_id)
+        if connection is None:
+            return "gone"
+        if not connection.data.get("enabled", True):
+            return "disabled"
+        if direction_of(connection.data, entity_type) not in ("push", "both"):
+            return "not pushed"
+        provider = self._providers.get(connection.data["integrationId"])
+        kind = kind_of(self._providers, connection.data, entity_type)
+        if provider is None or provider.records is None or kind is None:
+            return "not writable"
+        return Target(connection=connection, provider=provider, records=provider.records, kind=kind)
+
+    async def _send(self, leased: _Leased, envelope: Envelope) -> Outcome | None:
+        """Call the provider and record. None: the object had changed there, is merged, and what is owed must be looked at again."""
+        target, wanted = leased.target, leased.wanted
+        started = self._clock.monotonic()
+        try:
+            api = self._api(target, envelope)
+            record = await self._call(api, leased)
+        except Conflict as error:
+            if wanted.operation == "create" or not target.kind.conditional:
+                return await self._failed(leased, error, envelope)
+            return await self._reread(leased, envelope)
+        except SyncdError as error:
+            return await self._failed(leased, error, envelope)
+        await self._ledger.record(leased.document, leased.connection_id, wanted, record, leased.term)
+        self._observe(
+            "push_done",
+            operation=wanted.operation,
+            duration=self._clock.monotonic() - started,
+            connectionId=leased.connection_id,
+            entityId=leased.document.id,
+            version=wanted.version,
+        )
+        return DONE
+
+    def _api(self, target: Target, envelope: Envelope) -> Api:
+        """Raises Invalid for settings that name no address."""
+        base_url = target.records.base_url(target.connection.data.get("settings", {}))
+        return self._apis.of(account_of(target.connection), base_url, reservation=envelope.reservation)
+
+    async def _call(self, api: Api, leased: _Leased) -> Record | None:
+        """What the provider has now; None after a deletion. Raises Rejected where an object to update is not there."""
+        records, kind, wanted = leased.target.records, leased.target.kind, leased.wanted
+        if wanted.operation == "create":
+            key = leased.document.data["links"][leased.connection_id]["create"]["key"]
+            if leased.tried and kind.creates == "lookup":
+                found = await records.find(api, kind.name, wanted.whole, key=key)
+                if found is not None:
+                    return found
+            return await records.create(api, kind.name, wanted.whole, key=key)
+        assert wanted.external_id is not None
+        version = wanted.tag if kind.conditional else None
+        if wanted.operation == "update":
+            record = await records.update(
+                api, kind.name, wanted.external_id, wanted.changes, whole=wanted.whole, version=version
+            )
+            if record is None:
+                raise Rejected(f"{kind.name} {wanted.external_id}: {GONE}")
+            return record
+        if wanted.operation == "delete":
+            await records.delete(api, kind.name, wanted.external_id, version=version)
+            return None
+        assert_never(wanted.operation)
+
+    async def _reread(self, leased: _Leased, envelope: Envelope) -> Outcome | None:
+        """Somebody changed the object there: merge it, then push what is still owed."""
+        kind, wanted = leased.target.kind, leased.wanted
+        assert wanted.external_id is not None
+        try:
+            record = await leased.target.records.read(self._api(leased.target, envelope), kind.name, wanted.external_id)
+        except SyncdError as error:
+            return await self._failed(leased, error, envelope)
+        if record is None and wanted.operation == "update":
+            return await self._failed(leased, Rejected(f"{kind.name} {wanted.external_id}: {GONE}"), envelope)
+        now = self._clock.now()
+        await self._ledger.give_back(
+            leased.document.id, leased.connection_id, leased.term, due=now, hop=envelope.hop, tried=False, error=None
+        )
+        if record is not None:
+            entity = leased.document.data
+            incoming = incoming_of(record, leased.connection_id, now)
+            await self._intake.receive(
+                entity["tenantId"],
+                entity["type"],
+                incoming,
+                said_at=now,
+                rules=rules_of(leased.target.connection, entity["type"]),
+            )
+        return None
+
+    async def _failed(self, leased: _Leased, error: SyncdError, envelope: Envelope) -> Outcome:
+        now = self._clock.now()
+        creating = leased.wanted.operation == "create"
+        tried = creating and (error.maybe_processed or (leased.tried and leased.target.kind.creates != "blind"))
+        outcome = outcome_of(
+            error,
+            attempt=envelope.attempt,
+            now=now,
+            draw=random.random(),  # noqa: S311 - jitter, not a secret
+            policy=self._retries,
+        )
+        if creating and error.maybe_processed and leased.target.kind.creates == "blind":
+            outcome = Park(bin="outcome_unknown", reason=f"nobody knows whether it was created: {error}")
+        self._observe(
+            "push_failed",
+            operation=leased.wanted.operation,
+            error=error.label,
+            outcome=type(outcome).__name__.lower(),
+            connectionId=leased.connection_id,
+            entityId=leased.document.id,
+        )
+        if isinstance(outcome, Park):
+            return await self._park(
+                leased.document.id, leased.connection_id, outcome, envelope, term=leased.term, tried=tried
+            )
+        due = (
+            outcome.until if isinstance(outcome, Snooze) else now + outcome.after if isinstance(outcome, Retry) else now
+        )
+        await self._ledger.give_back(
+            leased.document.id,
+            leased.connection_id,
+            leased.term,
+            due=due,
+            hop=envelope.hop + 1,
+            tried=tried,
+            error=str(error),
+        )
+        return outcome
+
+    async def _park(
+        self,
+        entity_id: str,
+        connection_id: str,
+        park: Park,
+        envelope: Envelope,
+        *,
+        term: int | None = None,
+        tried: bool = True,
+    ) -> Outcome:
+        """Held first: what is parked is touched by nobody until a person has acted."""
+        await self._ledger.hold(
+            entity_id, connection_id, park.bin, park.reason, hop=envelope.hop, term=term, tried=tried
+        )
+        return park
+
+
+def _addressed(body: bytes) -> tuple[str, str]:
+    """Entity and connection of a hint. Raises NotUnderstood."""
+    fields: Mapping[str, object] = parse_object(body)
+    entity_id, connection_id = fields.get("entityId"), fields.get("connectionId")
+    if not (isinstance(entity_id, str) and isinstance(connection_id, str)) or is_alias(entity_id):
+        raise NotUnderstood("the message does not name an entity and a connection")
+    return entity_id, connection_id

@@ -1,0 +1,242 @@
+"""The entity as the ledger of its pushes: leases, outcomes and holds, each one compare-and-set of the document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from syncd.domain.collections import ENTITIES
+from syncd.domain.errors import Conflict, Invalid
+from syncd.domain.ids import partition_of
+from syncd.domain.pushing import (
+    LEASE,
+    creating_id,
+    creating_mark,
+    dropped,
+    given_back,
+    held,
+    is_mine,
+    settled,
+    told,
+)
+from syncd.domain.receiving import receive
+from syncd.domain.records import alias, alias_id, owes
+from syncd.flows.accounts import incoming_of
+from syncd.flows.creating import content_hash
+from syncd.flows.intake import ATTEMPTS, contended, entity_writes
+from syncd.ports.documents import Create, Delete, Replace, Upsert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from syncd.domain.errors import Bin
+    from syncd.domain.fields import Fields
+    from syncd.domain.jsontypes import JsonObject
+    from syncd.domain.pushing import Sending
+    from syncd.flows.hints import PushHints
+    from syncd.flows.subscriptions import Subscriptions
+    from syncd.ports.clock import Clock
+    from syncd.ports.documents import Document, Documents, Write
+    from syncd.ports.observe import Observe
+    from syncd.ports.provider import Record
+
+GONE = "it is not there (any more)"
+
+
+class PushLedger:
+    def __init__(
+        self,
+        *,
+        documents: Documents,
+        subscriptions: Subscriptions,
+        hints: PushHints,
+        clock: Clock,
+        observe: Observe,
+    ) -> None:
+        self._documents = documents
+        self._subscriptions = subscriptions
+        self._hints = hints
+        self._clock = clock
+        self._observe = observe
+
+    async def get(self, entity_id: str) -> Document | None:
+        try:
+            partition = partition_of(entity_id)
+        except Invalid:
+            return None
+        return await self._documents.get(ENTITIES, partition, entity_id)
+
+    async def lease(
+        self, document: Document, connection_id: str, taken: JsonObject, wanted: Sending, fields: Fields
+    ) -> Document:
+        """Write the lease; beside a create the mark that others see. Raises Conflict where the entity changed meanwhile."""
+        writes = entity_writes(document.id, document, taken)
+        if wanted.operation == "create":
+            now = self._clock.now()
+            content = content_hash(wanted.whole, fields)
+            mark = creating_mark(document.id, connection_id, content, now, now + LEASE)
+            writes.append(Upsert(creating_id(document.id, connection_id), mark))
+        [stored, *_] = await self._documents.write(ENTITIES, document.partition, writes)
+        assert stored is not None
+        return stored
+
+    async def settle(self, document: Document, connection_id: str) -> bool:
+        """There is nothing to tell: the debt is over. False where the entity changed meanwhile."""
+        version = document.data["links"][connection_id].get("want", 0)
+        entity = settled(document.data, connection_id, version, self._clock.now())
+        writes = [*entity_writes(document.id, document, entity), Delete(creating_id(document.id, connection_id))]
+        try:
+            await self._documents.write(ENTITIES, document.partition, writes)
+        except Conflict:
+            return False
+        return True
+
+    async def record(
+        self, document: Document, connection_id: str, sent: Sending, record: Record | None, term: int
+    ) -> None:
+        """What the provider has now: version, base, external id with its alias, and whatever it made of what it was sent."""
+        found: Document | None = document
+        for _ in range(ATTEMPTS):
+            if found is None:
+                return  # purged meanwhile
+            if not is_mine(found.data, connection_id, term):
+                self._observe("push_lease_lost", connectionId=connection_id, entityId=found.id)
+                return
+            entity = await self._recorded(found.data, found.id, connection_id, sent, record)
+            writes = entity_writes(found.id, found, entity)
+            if sent.operation == "create":
+                assert record is not None
+                writes.append(Delete(creating_id(found.id, connection_id)))
+                writes.append(await self._alias(found, connection_id, record.external_id))
+            try:
+                await self._documents.write(ENTITIES, found.partition, writes)
+            except Conflict:
+                found = await self.get(found.id)
+                continue
+            await self._hints.send([(found.id, entity)])
+            return
+        raise contended(document.partition)
+
+    async def _recorded(
+        self, entity: JsonObject, entity_id: str, connection_id: str, sent: Sending, record: Record | None
+    ) -> JsonObject:
+        now = self._clock.now()
+        known = entity["links"][connection_id].get("remoteVersion")
+        incoming = None if record is None else incoming_of(record, connection_id, now)
+        if incoming is None or known is None or incoming.remote_version > known:
+            entity = told(entity, connection_id, sent, None if record is None else record.external_id)
+        entity = settled(entity, connection_id, sent.version, now)
+        if incoming is None or entity["deleted"]:
+            return entity
+        subscribers = await self._subscriptions.subscribers(entity["tenantId"], entity["type"])
+        change = receive(
+            entity,
+            incoming,
+            tenant_id=entity["tenantId"],
+            entity_type=entity["type"],
+            subscribers=subscribers,
+            now=now,
+            entity_id=entity_id,
+        )
+        return entity if change.entity is None else change.entity
+
+    async def _alias(self, document: Document, connection_id: str, external_id: str) -> Write:
+        """The new object's alias. One that leads elsewhere was made by an event that came while nobody could tell: ours stands."""
+        name = alias_id(connection_id, external_id)
+        pointer = await self._documents.get(ENTITIES, document.partition, name)
+        data = alias(connection_id, external_id, document.id)
+        if pointer is None:
+            return Create(name, data)
+        if pointer.data["entityId"] != document.id:
+            self._observe("entity_twin", connectionId=connection_id, entityId=pointer.data["entityId"])
+        return Replace(name, data, pointer.etag)
+
+    async def give_back(
+        self,
+        entity_id: str,
+        connection_id: str,
+        term: int,
+        *,
+        due: float,
+        hop: int,
+        tried: bool,
+        error: str | None,
+    ) -> None:
+        """The lease is over and the debt stands. Nothing where the lease is not ours any more."""
+
+        def change(entity: JsonObject) -> JsonObject | None:
+            if not is_mine(entity, connection_id, term):
+                return None
+            return given_back(entity, connection_id, now=self._clock.now(), due=due, hop=hop, tried=tried, error=error)
+
+        await self._changed(entity_id, connection_id, change, tried=tried)
+
+    async def hold(
+        self,
+        entity_id: str,
+        connection_id: str,
+        bin_name: Bin,
+        reason: str,
+        *,
+        hop: int,
+        term: int | None = None,
+        tried: bool = True,
+    ) -> None:
+        """The debt waits for a person. `term`: of our lease; without one a live lease of another is left alone. May be repeated."""
+
+        def change(entity: JsonObject) -> JsonObject | None:
+            link = entity["links"].get(connection_id, {})
+            if not owes(link) or (term is not None and not is_mine(entity, connection_id, term)):
+                return None
+            if link.get("held", {}).get("hop", -1) >= hop:
+                return None
+            tried_before = bool(link.get("create", {}).get("tried"))
+            return held(
+                entity,
+                connection_id,
+                bin_name=bin_name,
+                reason=reason,
+                hop=hop,
+                tried=tried if term is not None else tried_before,
+                now=self._clock.now(),
+            )
+
+        await self._changed(entity_id, connection_id, change, tried=tried)
+
+    async def drop(self, entity_id: str, connection_id: str) -> None:
+        """A person gave the push up: the debt is forgiven."""
+
+        def change(entity: JsonObject) -> JsonObject | None:
+            return dropped(entity, connection_id) if "held" in entity["links"].get(connection_id, {}) else None
+
+        await self._changed(entity_id, connection_id, change, tried=False)
+
+    async def _changed(
+        self,
+        entity_id: str,
+        connection_id: str,
+        change: Callable[[JsonObject], JsonObject | None],
+        *,
+        tried: bool,
+    ) -> None:
+        for _ in range(ATTEMPTS):
+            found = await self.get(entity_id)
+            entity = None if found is None else change(found.data)
+            if found is None or entity is None:
+                return
+            writes = [*entity_writes(entity_id, found, entity), *await self._ended(found, connection_id, tried=tried)]
+            try:
+                await self._documents.write(ENTITIES, found.partition, writes)
+            except Conflict:
+                continue
+            return
+        raise contended(partition_of(entity_id))
+
+    async def _ended(self, document: Document, connection_id: str, *, tried: bool) -> list[Write]:
+        """The mark of a create whose call is over: gone, or, where it may have been made, from now on known by its content."""
+        name = creating_id(document.id, connection_id)
+        if not tried:
+            return [Delete(name)]
+        mark = await self._documents.get(ENTITIES, document.partition, name)
+        if mark is None:
+            return []
+        return [Upsert(name, {**mark.data, "until": mark.data["since"]})]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
 def main() -> None:
+    gc.disable()  # importing makes much and drops little
     from syncd.cli.main import main as run  # here, so that importing this module costs nothing
 
+    gc.enable()
     sys.exit(run())
 
 

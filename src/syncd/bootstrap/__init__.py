@@ -11,6 +11,7 @@ offline.py     the same store without a daemon, for the command line
 
 from __future__ import annotations
 
+import gc
 import signal
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ def run(loaded: Loaded) -> int:
     """The daemon until it is told to stop; its exit code."""
     # A reload that is asked for while the daemon starts waits until it can be answered; by default the signal would end it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    # Importing makes much and drops little: the collector would walk it all a dozen times. It begins when the daemon is ready.
+    gc.disable()
     from syncd.bootstrap.process import run_daemon
 
     return run_daemon(loaded)

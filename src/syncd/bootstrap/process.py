@@ -136,6 +136,7 @@ class Built:
             gc.collect()
             gc.freeze()
             gc.set_threshold(20_000, 20, 50)
+            gc.enable()
 
         return Daemon(
             supervisor=self.supervisor,

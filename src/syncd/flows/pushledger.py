@@ -15,6 +15,7 @@ from syncd.domain.pushing import (
     given_back,
     held,
     is_mine,
+    lease_until,
     settled,
     told,
 )
@@ -186,6 +187,9 @@ class PushLedger:
         def change(entity: JsonObject) -> JsonObject | None:
             link = entity["links"].get(connection_id, {})
             if not owes(link) or (term is not None and not is_mine(entity, connection_id, term)):
+                return None
+            until = lease_until(entity, connection_id)
+            if term is None and until is not None and until > self._clock.now():
                 return None
             if link.get("held", {}).get("hop", -1) >= hop:
                 return None

@@ -24,6 +24,7 @@ from syncd.ports.documents import (
     Replace,
     Upsert,
 )
+from syncd.runtime.shaped import ShapedDocuments
 from syncd.testing.clock import FrozenClock
 
 P = "tenant-1:issue"
@@ -34,11 +35,12 @@ def clock() -> FrozenClock:
     return FrozenClock(1_700_000_000.0)
 
 
-@pytest.fixture(params=["embedded"])
+@pytest.fixture(params=["embedded", "embedded, entities flat", "embedded, entities wrapped"])
 async def documents(request: pytest.FixtureRequest, tmp_path: Path, clock: FrozenClock) -> AsyncIterator[Documents]:
-    assert request.param == "embedded"
+    backend, _, shape = request.param.partition(", entities ")
+    assert backend == "embedded"
     async with open_store(tmp_path, clock=clock, durable=False) as store:
-        yield store.documents
+        yield ShapedDocuments(store.documents, write_flat=shape == "flat") if shape else store.documents
 
 
 async def test_a_created_document_is_read_back_with_its_fields(documents: Documents) -> None:

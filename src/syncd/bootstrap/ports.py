@@ -35,6 +35,7 @@ from syncd.ports.provider import Providers
 from syncd.ports.queue import Queue
 from syncd.ports.vault import Vault
 from syncd.runtime.claimcheck import ClaimCheckedQueue
+from syncd.runtime.shaped import ShapedDocuments
 from syncd.settings import Settings
 
 USER_AGENT = f"syncd/{__version__}"
@@ -141,7 +142,7 @@ async def open_ports(
             )
 
         yield Ports(
-            documents=store.documents,
+            documents=ShapedDocuments(store.documents, write_flat=settings.entities.shape == "flat"),
             queue=ClaimCheckedQueue(store.queue, blobs, inline_bytes=settings.queue.inline_bytes, clock=clock),
             vault=vault,
             limiter=limiter,

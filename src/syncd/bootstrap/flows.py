@@ -8,6 +8,7 @@ from syncd.adapters.providers import load_providers
 from syncd.bootstrap.ports import Ports
 from syncd.domain.errors import Bin
 from syncd.domain.outcomes import Outcome
+from syncd.domain.pushing import lease_for
 from syncd.domain.retry import RetryPolicy
 from syncd.domain.taskmessages import KIND as TASK
 from syncd.flows.accept import KIND as WEBHOOK
@@ -143,6 +144,7 @@ def build_flows(settings: Settings, ports: Ports, providers: Providers | None = 
             observe=observe,
             owner=ports.owner,
             retries=_retries(settings),
+            lease=lease_for(settings.http.outgoing_timeout),
         ),
         sync=Sync(
             runs=runs,

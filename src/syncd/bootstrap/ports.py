@@ -137,6 +137,7 @@ async def open_ports(
                 clock=clock,
                 observe=observe,
                 user_agent=USER_AGENT,
+                timeout=current.http.outgoing_timeout,
                 inline_wait=given.inline_wait,
                 adaptive=adaptive,
             )

@@ -25,9 +25,14 @@ if TYPE_CHECKING:
     from syncd.domain.fields import Fields
     from syncd.domain.jsontypes import JsonObject
 
-#: The provider's timeout, and the lease: twice that and some seconds for the store (decision 5). Seconds.
-CALL_TIMEOUT = 30.0
-LEASE = 2 * CALL_TIMEOUT + 10.0
+
+def lease_for(call_timeout: float) -> float:
+    """The lease around calls of at most so long: twice that and some seconds for the store (decision 5). Seconds."""
+    return 2 * call_timeout + 10.0
+
+
+#: With the default of `http.outgoing_timeout`. Seconds.
+LEASE = lease_for(30.0)
 #: A debt whose message may be lost is told again after so long, doubling to the most (guarantees, G4). Seconds.
 FIRST_CHECK = 120.0
 LAST_CHECK = 3600.0
@@ -107,9 +112,16 @@ def lease_until(entity: JsonObject, connection_id: str) -> float | None:
 
 
 def begin(
-    entity: JsonObject, entity_id: str, connection_id: str, wanted: Sending, owner: str, now: float
+    entity: JsonObject,
+    entity_id: str,
+    connection_id: str,
+    wanted: Sending,
+    owner: str,
+    now: float,
+    *,
+    lease: float = LEASE,
 ) -> JsonObject:
-    """The entity with the lease taken."""
+    """The entity with the lease taken, for `lease` seconds."""
     link = _link(entity, connection_id)
     term = link.get("term", 0) + 1
     link |= {
@@ -119,7 +131,7 @@ def begin(
             "term": term,
             "owner": owner,
             "since": iso(now),
-            "until": iso(now + LEASE),
+            "until": iso(now + lease),
         },
     }
     if wanted.operation == "create":

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, assert_never
 from syncd.domain.errors import Conflict, Invalid, NotUnderstood, Rejected, SyncdError
 from syncd.domain.jsonbody import parse_object
 from syncd.domain.outcomes import DONE, Outcome, Park, Retry, Snooze
-from syncd.domain.pushing import begin, lease_until, sending
+from syncd.domain.pushing import LEASE, begin, lease_until, sending
 from syncd.domain.records import is_alias, owes
 from syncd.domain.retry import SYNC_RETRIES, RetryPolicy, outcome_of
 from syncd.domain.times import parse
@@ -77,7 +77,7 @@ class _Leased:
 
 
 class Push:
-    """`owner` is `<replica>/<boot>`."""
+    """`owner` is `<replica>/<boot>`. `lease`: seconds, twice as long as any call takes."""
 
     def __init__(
         self,
@@ -91,6 +91,7 @@ class Push:
         observe: Observe,
         owner: str,
         retries: RetryPolicy = SYNC_RETRIES,
+        lease: float = LEASE,
     ) -> None:
         self._ledger = ledger
         self._intake = intake
@@ -101,6 +102,7 @@ class Push:
         self._observe = observe
         self._owner = owner
         self._retries = retries
+        self._lease_seconds = lease
 
     async def handle(self, envelope: Envelope, body: bytes) -> Outcome:
         """Work on one message of kind `push`. Raises what the store raises: the message is then tried again."""
@@ -157,7 +159,7 @@ class Push:
             if early is not None:
                 return early
             try:
-                taken = begin(entity, entity_id, connection_id, wanted, self._owner, now)
+                taken = begin(entity, entity_id, connection_id, wanted, self._owner, now, lease=self._lease_seconds)
                 document = await self._ledger.lease(document, connection_id, taken, wanted, target.kind.fields)
             except Conflict:
                 continue

@@ -8,7 +8,6 @@ from syncd.domain.collections import ENTITIES
 from syncd.domain.errors import Conflict, Invalid
 from syncd.domain.ids import partition_of
 from syncd.domain.pushing import (
-    LEASE,
     creating_id,
     creating_mark,
     dropped,
@@ -21,6 +20,7 @@ from syncd.domain.pushing import (
 )
 from syncd.domain.receiving import receive
 from syncd.domain.records import alias, alias_id, owes
+from syncd.domain.times import parse
 from syncd.flows.accounts import incoming_of
 from syncd.flows.creating import content_hash
 from syncd.flows.intake import ATTEMPTS, contended, entity_writes
@@ -72,9 +72,9 @@ class PushLedger:
         """Write the lease; beside a create the mark that others see. Raises Conflict where the entity changed meanwhile."""
         writes = entity_writes(document.id, document, taken)
         if wanted.operation == "create":
-            now = self._clock.now()
+            mine = taken["links"][connection_id]["push"]
             content = content_hash(wanted.whole, fields)
-            mark = creating_mark(document.id, connection_id, content, now, now + LEASE)
+            mark = creating_mark(document.id, connection_id, content, parse(mine["since"]), parse(mine["until"]))
             writes.append(Upsert(creating_id(document.id, connection_id), mark))
         [stored, *_] = await self._documents.write(ENTITIES, document.partition, writes)
         assert stored is not None

@@ -83,6 +83,10 @@ SUCCEEDED = frozenset({"done", "succeeded"})
 FAILED = frozenset({"retry", "park", "failed", "unknown", "timeout"})
 
 
+#: Lines of units that were not their turn yet.
+WAITING = Sampled(by=("queue", "kind"))
+
+
 def outcome_in(facts: Mapping[str, object]) -> object:
     """How a unit of work (`outcome`) or a run of a job (`status`) ended; None where it did not end."""
     return facts.get("outcome", facts.get("status"))

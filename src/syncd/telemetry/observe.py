@@ -13,6 +13,7 @@ from syncd.telemetry.events import (
     FAILED,
     OPERATIONS,
     SUCCEEDED,
+    WAITING,
     Count,
     Event,
     Facts,
@@ -174,21 +175,30 @@ class Telemetry:
         canonical = event.lines == "canonical"
         usual: Level = "debug" if event.lines == "debug" else event.level
         sampling = None if event.sampled is None else Sampling(event.sampled, monotonic=self._monotonic)
+        # Under a limit thousands wait for their turn, each again and again: that they do is worth a line, not each of them.
+        waiting = Sampling(WAITING, monotonic=self._monotonic)
 
         def step(facts: Facts) -> None:
             level = usual
-            if canonical:
+            left_out = 0
+            if canonical and outcome_in(facts) == "snooze":
+                turn = waiting.turn(facts)
+                if turn is None:
+                    return
+                left_out = turn
+            elif canonical:
                 noteworthy = self._noteworthy(facts)
                 if noteworthy is None and self._skip(name):
                     return
                 level = noteworthy or level
             fields = dict(facts)
             if sampling is not None:
-                suppressed = sampling.turn(facts)
-                if suppressed is None:
+                turn = sampling.turn(facts)
+                if turn is None:
                     return
-                if suppressed:
-                    fields["suppressed"] = suppressed
+                left_out = turn
+            if left_out:
+                fields["suppressed"] = left_out
             error = facts.get("error")
             function = event.function or OPERATIONS.get(str(facts.get("queue") or facts.get("job")), (None, None))[1]
             if function is not None:
@@ -202,11 +212,8 @@ class Telemetry:
 
     def _noteworthy(self, facts: Facts) -> Level | None:
         """The level of a line that is always written: it failed, was parked or retried, or was slow."""
-        outcome = outcome_in(facts)
-        if outcome in FAILED:
+        if outcome_in(facts) in FAILED:
             return "warning"
-        if outcome == "snooze":
-            return "info"
         if "duration" in facts:
             duration = facts["duration"]
             if isinstance(duration, _NUMBERS) and duration >= self.slow:

@@ -123,7 +123,6 @@ def test_one_in_so_many_quick_successes_has_a_line_the_first_among_them(telemetr
         ({"outcome": "retry"}, "warning"),
         ({"outcome": "park"}, "warning"),
         ({"outcome": "failed"}, "warning"),
-        ({"outcome": "snooze"}, "info"),
         ({"outcome": "done", "duration": 2.0}, "info"),
     ],
 )
@@ -133,6 +132,21 @@ def test_what_failed_was_slow_retried_or_parked_always_has_its_line(
     for _ in range(7):
         telemetry.observe("unit_done", queue="sync-inbound", **facts)
     assert [line[0] for line in log.lines] == [level] * 7
+
+
+def test_units_that_wait_for_their_turn_have_a_line_in_a_while_with_the_number_of_the_others(log: Recorder) -> None:
+    now = [0.0]
+    telemetry = Telemetry(logger=log, monotonic=lambda: now[0])
+    for _ in range(7):
+        telemetry.observe("unit_done", queue="sync-outbound", kind="push", outcome="snooze")
+    telemetry.observe("unit_done", queue="sync-inbound", kind="task", outcome="snooze")
+    now[0] = 10.0
+    telemetry.observe("unit_done", queue="sync-outbound", kind="push", outcome="snooze")
+    assert [(level, fields.get("suppressed")) for level, _, fields in log.lines] == [
+        ("info", None),
+        ("info", None),
+        ("info", 6),
+    ]
 
 
 def test_a_sample_changed_by_a_reload_takes_effect_at_once(telemetry: Telemetry, log: Recorder) -> None:

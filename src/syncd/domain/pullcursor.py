@@ -1,7 +1,7 @@
 """How far a connection's pulls of one type are. Pure.
 
     {tenantId, connectionId, entityType, watermark?, validator?, queryHash?, run?, lease?, term, updatedAt}
-    run {id, since?, full, cursor?, page, servedAt?, validator?, counts, failures, circle, restarted?, finished?, error?}
+    run {id, since?, gap?, full, cursor?, page, servedAt?, validator?, counts, failures, circle, restarted?, finished?, error?}
 
 The watermark is the provider's clock when it answered the first page of the last run that came to its end: ours is never compared with
 its times. It moves only after the last page, because what is edited behind a running pull is seen by nobody else. `queryHash` says what
@@ -45,15 +45,20 @@ def begun(
     data: JsonObject, *, run_id: str, query: str, full: bool, incremental: bool, since: float | None, lag: float
 ) -> JsonObject:
     """The document with this run in it: as it was left, or new. `since`: asked for by a person. `lag`: seconds by which the watermark is
-    gone back, for providers whose clocks are coarse or whose lists are late."""
+    gone back, for providers whose clocks are coarse or whose lists are late. A provider that cannot be asked for changes is read whole."""
     run = data.get("run")
     if run is not None and run["id"] == run_id:
         return data
+    if data.get("queryHash") != query:
+        # Also where this run fails: what was read for another question says nothing about this one.
+        data = {name: value for name, value in data.items() if name not in ("watermark", "validator")}
     start: str | None = None
     validator: str | None = None
-    if since is not None:
+    gap = False
+    if since is not None and incremental:
         start = iso(since)
-    elif not full and incremental and data.get("watermark") and data.get("queryHash") == query:
+        gap = start > data.get("watermark", "")
+    elif not full and incremental and data.get("watermark"):
         start = iso(parse(data["watermark"]) - lag)
         validator = data.get("validator")
     run = {
@@ -68,6 +73,8 @@ def begun(
         "failures": [],
         "circle": [None, 1, 0, False],
     }
+    if gap:
+        run["gap"] = True
     return {**data, "queryHash": query, "run": run}
 
 
@@ -143,15 +150,17 @@ def restarted(data: JsonObject) -> JsonObject:
 
 
 def finished(data: JsonObject, *, now: float, error: str | None = None) -> JsonObject:
-    """The run is over. Without an error the watermark moves."""
+    """The run is over. Without an error the watermark moves, unless the run began behind it: what lies between was read by nobody."""
     run = {**data["run"], "finished": iso(now), "cursor": None}
     data = {name: value for name, value in data.items() if name != "lease"} | {"run": run, "updatedAt": iso(now)}
     if error is not None:
         run["error"] = error
         return data
+    if run.get("gap"):
+        return data
     if run.get("servedAt") is not None:
         data["watermark"] = run["servedAt"]
-    data["validator"] = run.get("validator")
+    data["validator"] = run.get("validator") if run["since"] is not None else None
     return data
 
 

@@ -53,6 +53,7 @@ def test_ours_comes_back_as_it_was_sent() -> None:
         "priority": "low",
         "entityType": "issue",
         "full": True,
+        "since": "2023-11-14T20:00:00.000Z",
         "generation": 3,
         "correlationId": "c",
     }
@@ -73,6 +74,7 @@ def test_ours_comes_back_as_it_was_sent() -> None:
         correlation_id="c",
         origin_id="t.one~3",
         full=True,
+        since=1_699_992_000.0,
         named=True,
     )
 
@@ -129,3 +131,10 @@ def test_an_unknown_priority_is_normal() -> None:
 def test_the_origin_of_another_kind_of_message_names_no_task(origin: str) -> None:
     with pytest.raises(NotUnderstood):
         task_of_origin(origin)
+
+
+@pytest.mark.parametrize("since", [5, "yesterday", ""])
+def test_a_time_that_is_none_is_named(since: object) -> None:
+    with pytest.raises(Invalid) as caught:
+        TaskMessage.of({**THEIRS, "since": since}, origin_id="17")
+    assert caught.value.errors == {"since": "an ISO 8601 time"}

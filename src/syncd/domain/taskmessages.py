@@ -1,6 +1,7 @@
 """SyncTaskMessage: the message that asks for one run of a sync task. Pure.
 
-    { integrationId, tenantId, connectionId, syncMode, priority, correlationId, enqueuedAt, taskId?, entityType?, generation?, full? }
+    { integrationId, tenantId, connectionId, syncMode, priority, correlationId, enqueuedAt, taskId?, entityType?, generation?, full?,
+      since? }
 
 Ours name their task and its generation. Producers of the systems in use send the documented fields only, encoded once or twice, with
 properties of their own: such a message asks for a run of its task as it is, and one without a task gets a task made under a hash.
@@ -45,6 +46,8 @@ class TaskMessage:
     correlation_id: str | None
     origin_id: str
     full: bool = False
+    since: float | None = None
+    """Unix seconds."""
     named: bool = True
     """False: it names no task, so that one is made for it."""
 
@@ -58,6 +61,9 @@ class TaskMessage:
         for name in ("taskId", "entityType", "correlationId"):
             if fields.get(name) is not None and not _is_text(fields[name]):
                 wrong[name] = "text"
+        since = SyncTask(fields).since
+        if since is None and fields.get("since") is not None:
+            wrong["since"] = "an ISO 8601 time"
         if wrong:
             told = "; ".join(f"{name}: {text}" for name, text in wrong.items())
             raise Invalid(f"the message is no SyncTaskMessage: {told}", errors=wrong)
@@ -77,6 +83,7 @@ class TaskMessage:
             correlation_id=fields.get("correlationId"),
             origin_id=origin,
             full=fields.get("full") is True,
+            since=since,
             named=fields.get("taskId") is not None,
         )
 
@@ -100,6 +107,8 @@ class TaskMessage:
             document["entityType"] = self.entity_type
         if self.full:
             document["full"] = True
+        if self.since is not None:
+            document["since"] = iso(self.since)
         return document
 
 
@@ -138,6 +147,7 @@ def body_for(data: JsonObject, task_id: str, task: SyncTask, now: float) -> byte
         "entityType": task.entity_type,
         "generation": task.generation,
         "full": task.full or None,
+        "since": None if task.since is None else iso(task.since),
     }
     present = {name: value for name, value in wire.items() if value is not None}
     return json.dumps(present, ensure_ascii=False, separators=(",", ":")).encode()

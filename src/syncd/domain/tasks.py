@@ -107,6 +107,11 @@ class SyncTask:
         return self.data.get("full") is True
 
     @property
+    def since(self) -> float | None:
+        """Read what was changed at or after it, wherever the last pull ended."""
+        return _time(self.data.get("since"))
+
+    @property
     def status(self) -> Status:
         stored = self.data.get("status")
         return _STORED.get(stored, "pending") if isinstance(stored, str) else "pending"

@@ -148,6 +148,7 @@ class Sync:
                 kind=kind,
                 run_id=run_id,
                 full=run.message.full,
+                since=run.message.since,
             )
             pulled = await self._pull.slice(source, reservation=envelope.reservation, told=told)
             total.add(pulled.counts)

@@ -113,6 +113,7 @@ class NewTask(Body):
     )
     timezone: str | None = Field(default=None, description="the zone in which the schedule is read; UTC where absent")
     full: bool = Field(default=False, description="read everything, not only what changed since the last pull")
+    since: str | None = Field(default=None, description="read what was changed at or after this time; for one run")
 
 
 class EntityEdit(Body):
@@ -136,6 +137,11 @@ class Replay(Body):
     after: str | None = Field(default=None, description="parked at or after this time")
     rate: float = Field(default=50.0, gt=0, le=10_000, description="messages per second", strict=False)
     dry_run: bool = False
+
+
+class Send(Body):
+    body: Json = Field(description="the message: an object, or its text exactly as another system would send it")
+    properties: JsonObject = Field(default_factory=dict, description="those of its producer, as correlationId")
 
 
 class ParkedEdit(Body):

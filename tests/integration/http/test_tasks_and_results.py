@@ -34,6 +34,8 @@ async def test_a_task_is_created_with_a_schedule_in_a_zone_and_to_read_everythin
     assert {name: made.json[name] for name in wanted} == wanted
     cancelled = await world.api("POST", f"/tasks/{made.json['id']}/cancel")
     assert cancelled.json["status"] == "cancelled"
+    once = await world.api("POST", "/tasks", {**TASK, "since": "2026-01-01T02:00:00+02:00"})
+    assert once.json["since"] == "2026-01-01T00:00:00.000Z"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,10 @@ async def test_a_task_is_created_with_a_schedule_in_a_zone_and_to_read_everythin
         ({"schedule": "0 3 * * *", "timezone": "Mars/Olympus"}, "timezone"),
         ({"timezone": "Europe/Brussels"}, "timezone"),
         ({"full": "yes"}, "full"),
+        ({"since": "yesterday"}, "since"),
+        ({"since": "0001-01-01T00:00:00Z"}, "since"),
+        ({"since": "2026-01-01T00:00:00Z", "full": True}, "since"),
+        ({"since": "2026-01-01T00:00:00Z", "schedule": "every 1h"}, "since"),
         ({"shedule": "every 1h"}, "shedule"),
     ],
     ids=str,

@@ -48,9 +48,9 @@ class TasksFlow:
         self._providers = providers
 
     async def create(self, principal: Principal, fields: JsonObject) -> JsonObject:
-        """`fields`: tenantId, integrationId, connectionId, syncMode, priority?, entityType?, schedule?, timezone?, full?. Status `pending`:
-        it runs now, and with a schedule again at each of its times. The planner is nudged. Raises Invalid naming every field that
-        is wrong."""
+        """`fields`: tenantId, integrationId, connectionId, syncMode, priority?, entityType?, schedule?, timezone?, full?, since?. Status
+        `pending`: it runs now, and with a schedule again at each of its times. The planner is nudged. Raises Invalid naming every
+        field that is wrong."""
         tenant_id = check_user_id("tenantId", fields.get("tenantId"))
         principal.may_operate_in(tenant_id)
         await self._check(tenant_id, fields)
@@ -79,6 +79,8 @@ class TasksFlow:
         document |= {name: fields[name] for name in ("schedule", "timezone") if fields.get(name) is not None}
         if fields.get("full"):
             document["full"] = True
+        if (since := SyncTask(fields).since) is not None:
+            document["since"] = iso(since)
         async with self._audit.change(principal, "task.create", identifier, tenant_id=tenant_id, after=document):
             [stored] = await self._documents.write(TASKS, tenant_id, [Create(identifier, document)])
         self._control.nudge("planner")
@@ -181,6 +183,8 @@ class TasksFlow:
             wrong["timezone" if "timezone" in error.errors else "schedule"] = str(error)
         if fields.get("timezone") is not None and not fields.get("schedule"):
             wrong["timezone"] = "it says in which zone a schedule is read, and there is none"
+        if fields.get("since") is not None:
+            wrong |= _check_since(fields)
         connection_id = check_user_id("connectionId", fields.get("connectionId"))
         connection = await self._documents.get(CONNECTIONS, connection_id, connection_id)
         if connection is None or connection.data["tenantId"] != tenant_id:
@@ -190,6 +194,17 @@ class TasksFlow:
         if wrong:
             path, text = next(iter(wrong.items()))
             raise Invalid(f"{path}: {text}", errors=wrong)
+
+
+def _check_since(fields: JsonObject) -> dict[str, str]:
+    since = SyncTask(fields).since
+    if since is None or since < 0:
+        return {"since": "must be an ISO 8601 time such as 2026-01-31T03:00:00Z"}
+    if fields.get("full"):
+        return {"since": "it excludes full, which reads everything"}
+    if fields.get("schedule"):
+        return {"since": "it is for one run; a schedule goes on from where its last run ended"}
+    return {}
 
 
 def shown(document: Document) -> JsonObject:

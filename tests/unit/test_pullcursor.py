@@ -1,0 +1,72 @@
+"""How far a pull is: when the watermark moves, and when it must not."""
+
+from __future__ import annotations
+
+import pytest
+
+from syncd.domain.jsontypes import JsonObject
+from syncd.domain.pullcursor import advanced, begun, blank, finished, leased
+from syncd.domain.times import HOUR, iso
+
+NOW = 1_700_000_000.0
+
+
+def run(
+    data: JsonObject,
+    name: str,
+    *,
+    at: float,
+    query: str = "q",
+    since: float | None = None,
+    full: bool = False,
+    incremental: bool = True,
+    error: str | None = None,
+) -> JsonObject:
+    """One run of one page, answered at `at`."""
+    data = begun(data, run_id=name, query=query, full=full, incremental=incremental, since=since, lag=60)
+    data = leased(data, owner="me", now=at)
+    data = advanced(data, counts={}, failures=[], following=None, served_at=at, validator=name, now=at)
+    return finished(data, now=at, error=error)
+
+
+@pytest.fixture
+def pulled() -> JsonObject:
+    """After a first whole run at NOW."""
+    return run(blank("t", "crm", "contact"), "one", at=NOW)
+
+
+def test_a_run_begins_a_little_before_the_end_of_the_last_one(pulled: JsonObject) -> None:
+    following = run(pulled, "two", at=NOW + HOUR)
+    assert (following["run"]["since"], following["watermark"]) == (iso(NOW - 60), iso(NOW + HOUR))
+
+
+def test_a_run_from_before_the_watermark_moves_it(pulled: JsonObject) -> None:
+    data = run(pulled, "two", at=NOW + HOUR, since=NOW - HOUR)
+    assert (data["run"]["since"], data["watermark"]) == (iso(NOW - HOUR), iso(NOW + HOUR))
+
+
+def test_a_run_from_behind_the_watermark_leaves_it_because_nobody_read_what_lies_between(pulled: JsonObject) -> None:
+    data = run(pulled, "two", at=NOW + HOUR)
+    data = run(data, "three", at=NOW + 3 * HOUR, since=NOW + 2 * HOUR)
+    assert (data["watermark"], data["validator"]) == (iso(NOW + HOUR), "two")
+    assert run(data, "four", at=NOW + 4 * HOUR)["run"]["since"] == iso(NOW + HOUR - 60)
+
+
+def test_a_first_run_from_a_time_leaves_everything_before_it_to_be_read() -> None:
+    data = run(blank("t", "crm", "contact"), "one", at=NOW, since=NOW - HOUR)
+    assert "watermark" not in data
+    assert run(data, "two", at=NOW + HOUR)["run"]["full"]
+
+
+def test_a_time_means_nothing_where_a_provider_cannot_be_asked_for_changes(pulled: JsonObject) -> None:
+    data = run(pulled, "two", at=NOW + HOUR, since=NOW, incremental=False)
+    assert (data["run"]["since"], data["run"]["full"], data["watermark"]) == (None, True, iso(NOW + HOUR))
+
+
+@pytest.mark.parametrize("since", [None, NOW - HOUR])
+def test_asked_for_something_else_everything_is_read_also_after_a_run_that_failed(
+    pulled: JsonObject, since: float | None
+) -> None:
+    data = run(pulled, "two", at=NOW + HOUR, query="another", since=since, error=None if since else "broken")
+    assert "watermark" not in data
+    assert run(data, "three", at=NOW + HOUR, query="another")["run"]["full"]

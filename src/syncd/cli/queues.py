@@ -9,7 +9,18 @@ import click
 
 from syncd.cli.access import with_api
 from syncd.cli.client import path
-from syncd.cli.inputs import edited, file_option, partition_part, pretty, read_json, sure, where_option, yes_option
+from syncd.cli.inputs import (
+    edited,
+    file_option,
+    pairs_option,
+    partition_part,
+    pretty,
+    read_bytes,
+    read_json,
+    sure,
+    where_option,
+    yes_option,
+)
 from syncd.cli.listing import print_list
 from syncd.cli.options import limit_option, output_option
 from syncd.cli.output import print_document, print_json
@@ -27,7 +38,7 @@ _SHORT = 80
 
 @click.group()
 def command() -> None:
-    """Look into queues; show, replay, edit and drop parked messages."""
+    """Look into queues and send to them; show, replay, edit and drop parked messages."""
 
 
 def _short(text: str | None) -> str:
@@ -73,6 +84,26 @@ def peek(api: Api, output: str, limit: int | None, queue: str) -> None:
         "body": "body",
     }
     print_list(api, path("queues", queue, "peek"), columns, output, limit=limit, row=_row)
+
+
+@command.command()
+@with_api
+@output_option
+@pairs_option(
+    "--property", "properties", "A property that its producer would set, as correlationId=...; may be repeated."
+)
+@click.argument("queue")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, readable=True, allow_dash=True))
+def send(api: Api, output: str, properties: JsonObject, queue: str, file: Path) -> None:
+    """Send a message as another system would: a SyncTaskMessage, a WebhookEvent or an OutboundChange.
+
+    FILE holds its body, JSON encoded once or twice, and is sent as it is; - for standard input.
+    """
+    try:
+        body = read_bytes(file).decode()
+    except UnicodeDecodeError:
+        raise click.UsageError(f"{file}: it is not text") from None
+    print_document(api.post(path("queues", queue, "send"), {"body": body, "properties": properties}), output)
 
 
 @command.command()

@@ -110,9 +110,10 @@ class Apply:
                 registration = None  # deleted since: what was accepted is applied all the same
         tenant_id = envelope.tenant_id or (registration.tenant_id if registration else None)
         connection_id, integration_id = envelope.connection_id, registration.integration_id if registration else None
-        if tenant_id is None and envelope.registration_id is None:
+        if envelope.registration_id is None:
             # A producer that writes to the queue itself is trusted as the queue is; its body says whose the event is.
-            tenant_id, connection_id, integration_id = _addressed(body)
+            named = _addressed(body)
+            tenant_id, connection_id, integration_id = tenant_id or named[0], connection_id or named[1], named[2]
         if tenant_id is None:
             return None
         if registration is not None and registration.tenant_id != tenant_id:

@@ -69,14 +69,17 @@ class Entities:
 
     # -- changing --
 
-    async def create(self, tenant_id: str, entity_type: str, data: JsonObject) -> Document:
-        """A new one of our own users; every subscribed connection is owed it."""
+    async def create(
+        self, tenant_id: str, entity_type: str, data: JsonObject, *, entity_id: str | None = None
+    ) -> Document:
+        """A new one of our own users; every subscribed connection is owed it. `entity_id`: in the type's partition; Conflict where it
+        exists."""
         partition = entity_partition(tenant_id, entity_type)
         subscribers = await self._subscriptions.subscribers(tenant_id, entity_type)
         now = self._clock.now()
         change = edit(None, data, tenant_id=tenant_id, entity_type=entity_type, subscribers=subscribers, now=now)
         assert change.entity is not None
-        identifier = located(partition, ulid(now))
+        identifier = entity_id or located(partition, ulid(now))
         [document] = await self._documents.write(ENTITIES, partition, [Create(identifier, change.entity)])
         assert document is not None
         await self._hints.send([(identifier, change.entity)])

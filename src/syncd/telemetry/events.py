@@ -116,6 +116,13 @@ EVENTS: dict[str, Event] = {
         lines="debug",
         function="SyncOutboundWorker",
     ),
+    "change_processed": Event(
+        counts=(
+            Count("changes_processed", "Changes asked for by message, by what they did.", ("operation", "effect")),
+        ),
+        lines="debug",
+        function="SyncOutboundWorker",
+    ),
     "conflict_recorded": Event(
         counts=(
             Count(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from syncd.domain.errors import NotFound, SyncdError
+from syncd.domain.errors import Invalid, NotFound, SyncdError
+from syncd.domain.foreign import envelope_of, kind_of
+from syncd.domain.ids import ulid
+from syncd.domain.taskmessages import fields_of
 from syncd.domain.times import iso
 from syncd.flows.operate.paging import FIRST_PAGE, Listing, Paging
 from syncd.flows.operate.parkedview import SHOWN_BODY, as_words, audited, listed, whole
+from syncd.ports.queue import Message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
     from syncd.domain.jsontypes import Json, JsonObject
     from syncd.domain.principal import Principal
@@ -85,6 +89,25 @@ class QueuesFlow:
         return whole(await self._find(principal, name, identifier))
 
     # -- changing --
+
+    async def send(self, principal: Principal, name: str, body: bytes, properties: Mapping[str, object]) -> JsonObject:
+        """Put a message there as a producer of another system would; `properties` are its own. The envelope that it got.
+
+        Raises NotUnderstood where nobody could say what it is. A token of some tenants says which one's it is, in the body.
+        """
+        principal.may_operate()
+        self._check(name)
+        now = self._clock.now()
+        kind_of(name, fields_of(body))
+        envelope = envelope_of(name, body, properties, ulid(now), now=now)
+        if envelope.tenant_id is not None:
+            principal.may_operate_in(envelope.tenant_id)
+        elif not principal.everywhere:
+            raise Invalid("the message must say whose it is", errors={"tenantId": "needed"})
+        facts: JsonObject = {"kind": envelope.kind, "originId": envelope.origin_id, "bytes": len(body)}
+        async with self._audit.change(principal, "queue.send", name, tenant_id=envelope.tenant_id, after=facts):
+            await self._queue.send(name, [Message(envelope, body)])
+        return {"queue": name, **envelope.to_json()}
 
     async def replay_one(self, principal: Principal, name: str, identifier: str) -> JsonObject:
         """Send it again with everything begun anew. Done twice, it is sent once."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from syncd.domain.errors import Invalid
 from syncd.flows.operate.parkedview import chosen
-from syncd.http.models import ParkedEdit, Replay
+from syncd.http.models import ParkedEdit, Replay, Send
 from syncd.http.routes import PAGE, Reply, Route
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ async def list_all(ask: Ask) -> Reply:
 async def peek(ask: Ask) -> Reply:
     page = await ask.services.operate.queues.peek(ask.principal, ask.path["queue"], paging=ask.paging())
     return Reply(page.as_json())
+
+
+async def send(ask: Ask) -> Reply:
+    given = ask.model(Send)
+    text = given.body if isinstance(given.body, str) else json.dumps(given.body, ensure_ascii=False)
+    flow = ask.services.operate.queues
+    return Reply(await flow.send(ask.principal, ask.path["queue"], text.encode(), given.properties), 202)
 
 
 async def parked(ask: Ask) -> Reply:
@@ -102,6 +110,16 @@ ROUTES = (
         summary="Look at what waits, oldest first, without touching it",
         answers="a page of messages",
         query=PAGE,
+    ),
+    Route(
+        method="POST",
+        path="/queues/{queue}/send",
+        role="operate",
+        handler=send,
+        summary="Send a SyncTaskMessage, WebhookEvent or OutboundChange as another system would",
+        answers="the envelope that the message got",
+        status=202,
+        model=Send,
     ),
     Route(
         method="GET",

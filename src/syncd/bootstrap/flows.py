@@ -83,14 +83,22 @@ def build_flows(settings: Settings, ports: Ports, providers: Providers | None = 
     )
     subscriptions = Subscriptions(documents=documents, clock=clock, providers=providers)
     hints = PushHints(queue=queue, clock=clock)
+    conflicts = ConflictLog(documents=documents, clock=clock, observe=observe)
     intake = Intake(
         documents=documents,
         subscriptions=subscriptions,
-        conflicts=ConflictLog(documents=documents, clock=clock, observe=observe),
+        conflicts=conflicts,
         hints=hints,
         clock=clock,
     )
-    ledger = PushLedger(documents=documents, subscriptions=subscriptions, hints=hints, clock=clock, observe=observe)
+    ledger = PushLedger(
+        documents=documents,
+        subscriptions=subscriptions,
+        conflicts=conflicts,
+        hints=hints,
+        clock=clock,
+        observe=observe,
+    )
     sync = settings.sync
     guard = DeleteGuard(
         documents=documents, clock=clock, share=sync.delete_guard_share, records=sync.delete_guard_records
@@ -104,12 +112,24 @@ def build_flows(settings: Settings, ports: Ports, providers: Providers | None = 
         sole=True,
         body_dedupe_window=webhooks.body_dedupe_window,
     )
+    push = Push(
+        ledger=ledger,
+        intake=intake,
+        subscriptions=subscriptions,
+        providers=providers,
+        apis=apis,
+        clock=clock,
+        observe=observe,
+        owner=ports.owner,
+        retries=_retries(settings),
+        lease=lease_for(settings.http.outgoing_timeout),
+    )
     return Flows(
         providers=providers,
         registrations=registrations,
         subscriptions=subscriptions,
         entities=Entities(documents=documents, subscriptions=subscriptions, hints=hints, clock=clock),
-        parked=Parked(documents=documents, queue=queue, clock=clock, observe=observe),
+        parked=Parked(documents=documents, queue=queue, clock=clock, observe=observe, debts={PUSH: push}),
         accept=Accept(
             registrations=registrations,
             documents=documents,
@@ -134,18 +154,7 @@ def build_flows(settings: Settings, ports: Ports, providers: Providers | None = 
             clock=clock,
             observe=observe,
         ),
-        push=Push(
-            ledger=ledger,
-            intake=intake,
-            subscriptions=subscriptions,
-            providers=providers,
-            apis=apis,
-            clock=clock,
-            observe=observe,
-            owner=ports.owner,
-            retries=_retries(settings),
-            lease=lease_for(settings.http.outgoing_timeout),
-        ),
+        push=push,
         sync=Sync(
             runs=runs,
             pull=Pull(

@@ -3,10 +3,12 @@
     owed --begin: lease (CAS)--> call --record--> pushed = version
                                      \\--give_back--> owed, not before checkAt
                                      \\--hold--> owed, and waits for a person
-    link {..., pushed, pushedAt?, push? {version, term, owner, until, since}, term?, create? {key, at, tried}, checkAt?, hop?, held?}
+    link {..., pushed, pushedAt?, push? {version, term, owner, until, since}, term?, create? {key, at, tried, sent, again?}, creates?,
+          checkAt?, patience?, hop?, held? {bin, reason, at}}
 
 A lease outlives a call of half its length (decision 5). A create's `key` belongs to the link, not to the version, and stays until
-the outcome is known; `tried` says that a call was begun whose end nobody has written down.
+the outcome is known; `tried` says that a call was begun whose end nobody has written down, `sent` what it said, `again` that a
+person has looked and says: go on. `creates` counts those whose end is known: what is made anew after a deletion has another key.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from syncd.domain.ids import digest
 from syncd.domain.jsonbody import same
 from syncd.domain.merge import ABSENT
-from syncd.domain.records import mark_dirty, owes
+from syncd.domain.records import NO_DEBT, mark_dirty, owes
 from syncd.domain.times import iso, parse
 
 if TYPE_CHECKING:
@@ -61,8 +63,15 @@ def sending(entity: JsonObject, connection_id: str, fields: Fields) -> Sending |
     external_id: str | None = entity["externalIds"].get(connection_id)
     facts = {"version": entity["version"], "external_id": external_id, "tag": link.get("remoteTag")}
     if entity["deleted"]:
-        known = external_id is not None and "base" in link
-        return Sending(operation="delete", changes={}, whole={}, **facts) if known else None
+        if external_id is not None and "base" in link:
+            return Sending(operation="delete", changes={}, whole={}, **facts)
+        if link.get("create", {}).get("tried"):
+            # It may be there. Only the end of its create says so, and then it can be deleted.
+            whole = link["create"].get("sent", fields.of(entity["data"]))
+            return Sending(
+                operation="create", changes=whole, whole=whole, **(facts | {"version": entity["version"] - 1})
+            )
+        return None
     base: JsonObject = link.get("base") or {}
     whole = _with_held(fields.of(entity["data"]), base, link.get("open", {}))
     if external_id is None or "base" not in link:
@@ -83,9 +92,9 @@ def _with_held(whole: JsonObject, base: JsonObject, held: JsonObject) -> JsonObj
     return kept | {name: base[name] for name in held if name in base}
 
 
-def create_key(entity_id: str, connection_id: str) -> str:
-    """32 hex digits: the same for every attempt to create this entity at this connection."""
-    return digest("create", entity_id, connection_id)
+def create_key(entity_id: str, connection_id: str, ended: int = 0) -> str:
+    """32 hex digits: the same for every attempt to create this entity at this connection, after so many that have ended."""
+    return digest("create", entity_id, connection_id, *([str(ended)] if ended else []))
 
 
 def creating_id(entity_id: str, connection_id: str) -> str:
@@ -135,9 +144,10 @@ def begin(
         },
     }
     if wanted.operation == "create":
-        created = link.get("create", {"key": create_key(entity_id, connection_id)})
-        link["create"] = {**created, "at": iso(now), "tried": True}
-    link.pop("held", None)
+        created = link.get("create", {"key": create_key(entity_id, connection_id, link.get("creates", 0))})
+        # What may be there already is what the first of them said whose end nobody knows.
+        sent = created["sent"] if created.get("tried") and "sent" in created else wanted.whole
+        link["create"] = {"key": created["key"], "at": iso(now), "tried": True, "sent": sent}
     return _with(entity, connection_id, link)
 
 
@@ -149,7 +159,7 @@ def is_mine(entity: JsonObject, connection_id: str, term: int) -> bool:
 def settled(entity: JsonObject, connection_id: str, version: int, now: float) -> JsonObject:
     """The connection has been told everything up to `version`; the lease is over."""
     link = _link(entity, connection_id)
-    for name in ("push", "checkAt", "hop", "held", "error", "create"):
+    for name in ("push", *NO_DEBT):
         link.pop(name, None)
     link["want"] = max(link.get("want", 0), version)
     link["pushed"] = max(link.get("pushed", 0), version)
@@ -163,7 +173,12 @@ def told(entity: JsonObject, connection_id: str, sent: Sending, external_id: str
     if sent.operation == "delete":
         link.pop("base", None)
         return _with(entity, connection_id, link)
-    base = {**(link.get("base") or {}), **sent.changes}
+    if sent.operation == "create":
+        link["creates"] = link.get("creates", 0) + 1
+        # An earlier attempt may have made it, with what that one said.
+        base = dict(link.get("create", {}).get("sent", sent.changes))
+    else:
+        base = {**(link.get("base") or {}), **sent.changes}
     link["base"] = {name: value for name, value in base.items() if value is not None or name in sent.whole}
     entity = _with(entity, connection_id, link)
     if external_id is not None:
@@ -172,15 +187,26 @@ def told(entity: JsonObject, connection_id: str, sent: Sending, external_id: str
 
 
 def given_back(
-    entity: JsonObject, connection_id: str, *, now: float, due: float, hop: int, tried: bool, error: str | None
+    entity: JsonObject,
+    connection_id: str,
+    *,
+    now: float,
+    due: float,
+    hop: int,
+    tried: bool,
+    error: str | None,
+    tag: str | None = None,
 ) -> JsonObject:
     """The lease is over and the debt stands; not to be looked at before `due`. `tried`: a create that may have been made."""
     link = _link(entity, connection_id)
     link.pop("push", None)
-    link["checkAt"] = iso(max(due, now) + FIRST_CHECK)
+    if owes(link):
+        link["checkAt"] = iso(max(due, now) + FIRST_CHECK)
     link["hop"] = max(link.get("hop", 0), hop)
     if error is not None:
         link["error"] = error[:500]
+    if tag is not None:
+        link["remoteTag"] = tag
     _untry(link, tried=tried)
     return _with(entity, connection_id, link)
 
@@ -188,19 +214,32 @@ def given_back(
 def held(
     entity: JsonObject, connection_id: str, *, bin_name: Bin, reason: str, hop: int, tried: bool, now: float
 ) -> JsonObject:
-    """The debt stands and waits for a person: neither a push nor maintenance touches it until it is replayed or dropped."""
+    """The debt stands and waits for a person: neither a push nor maintenance touches it until it is released or dropped."""
     link = _link(entity, connection_id)
     link.pop("push", None)
-    link["held"] = {"bin": bin_name, "reason": reason[:500], "hop": hop, "at": iso(now)}
+    link["held"] = {"bin": bin_name, "reason": reason[:500], "at": iso(now)}
     link["hop"] = max(link.get("hop", 0), hop)
     _untry(link, tried=tried)
     return _with(entity, connection_id, link)
 
 
-def dropped(entity: JsonObject, connection_id: str) -> JsonObject:
-    """The debt is forgiven: a person gave it up."""
+def released(entity: JsonObject, connection_id: str, before: float) -> JsonObject | None:
+    """A person has looked and says: go on. None where nothing was held before then (Unix seconds); what is held since is another
+    matter."""
     link = _link(entity, connection_id)
-    for name in ("push", "checkAt", "held", "error"):
+    if "held" not in link or link["held"]["at"] > iso(before):
+        return None
+    del link["held"]
+    link["checkAt"] = iso(before)  # should the message that says so not come
+    if "create" in link:
+        link["create"] = {**link["create"], "again": True}
+    return _with(entity, connection_id, link)
+
+
+def dropped(entity: JsonObject, connection_id: str) -> JsonObject:
+    """The debt is forgiven: a person gave it up. A create that may have been made is known by its content all the same."""
+    link = _link(entity, connection_id)
+    for name in ("push", *(one for one in NO_DEBT if one != "create")):
         link.pop(name, None)
     link["pushed"] = link.get("want", 0)
     return _with(entity, connection_id, link)

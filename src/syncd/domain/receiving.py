@@ -26,6 +26,8 @@ _RANK: dict[Operation, int] = {"create": 0, "update": 1, "delete": 2}
 _FUTURE = DAY
 #: Characters of a remote version that say the provider's time. An ISO time with milliseconds and Z.
 _RANKED = 24
+#: Characters that say its content.
+_DIGEST = 8
 
 _LAST_WRITE_WINS = Rules()
 
@@ -60,7 +62,7 @@ def moment(occurred_at: float | None, received_at: float) -> float:
 def remote_version(occurred_at: float, operation: Operation, received_at: float, data: JsonObject) -> str:
     """A text whose order is the order in which the provider's states follow each other, whatever order they reach us in: by the
     provider's time, then create < update < delete, then receipt, then (so that the order is total) content."""
-    return f"{iso(occurred_at)}~{_RANK[operation]}~{iso(received_at)}~{digest(canonical(data))[:8]}"
+    return f"{iso(occurred_at)}~{_RANK[operation]}~{iso(received_at)}~{digest(canonical(data))[:_DIGEST]}"
 
 
 def receive(
@@ -88,12 +90,26 @@ def receive(
             # Our own event once more (its effect is here, and its row is still open) or something older.
             effect: Effect = "unchanged" if incoming.remote_version == known else "outdated"
             return Change(effect=_counted(link, incoming, effect), entity=None)
+        if (
+            incoming.operation == "delete"
+            and "base" in link
+            and entity["externalIds"].get(connection) != incoming.external_id
+        ):
+            # It is there under another id by now: what is gone is a former one.
+            return Change(effect=_counted(link, incoming, "outdated"), entity=None)
+        if entity["deleted"] and known is not None and _same_statement(incoming, known):
+            # An echo of what it was before we deleted it does not bring it back.
+            return Change(effect=_counted(link, incoming, "unchanged"), entity=None)
         if _says_nothing(entity, link, incoming, known, subscribers):
             return Change(effect=_counted(link, incoming, "unchanged"), entity=None)
         entity = {**entity, "links": dict(entity["links"]), "externalIds": dict(entity["externalIds"])}
         link = dict(link)
         fresh = False
     link["remoteVersion"] = incoming.remote_version
+    if not incoming.timed:
+        link["untimed"] = True
+    elif "untimed" in link:
+        del link["untimed"]
     if (
         incoming.tag is not None
     ):  # an event has none: a write on the one before is refused where it changed, and reads again
@@ -113,6 +129,12 @@ def receive(
         link["page"] = [incoming.page, counted]
         change = Change(effect=counted, entity=change.entity, resolutions=change.resolutions)
     return change
+
+
+def _same_statement(incoming: Incoming, known: str) -> bool:
+    """The same content of the same time by the provider's clock, only heard of later."""
+    said = incoming.remote_version
+    return incoming.timed and (said[:_RANKED], said[-_DIGEST:]) == (known[:_RANKED], known[-_DIGEST:])
 
 
 def _says_nothing(
@@ -167,8 +189,10 @@ def _received_content(
     link = entity["links"][connection]
     revived = entity["deleted"]
     stored: JsonObject = {} if revived else entity["data"]
+    # Of an object whose create nobody answered, what was sent then is what both sides agreed on.
+    base = link.get("base", link.get("create", {}).get("sent"))
     merged = merge(
-        base=None if revived else link.get("base"),
+        base=None if revived else base,
         stored=stored,
         incoming=incoming.data,
         stored_at=parse(entity["changedAt"]),
@@ -177,7 +201,7 @@ def _received_content(
         rules=rules,
         held=link.get("open", ()),
     )
-    link["base"] = {**(link.get("base") or {}), **incoming.data} if incoming.partial else incoming.data
+    link["base"] = {**(base or {}), **incoming.data} if incoming.partial else incoming.data
     _hold_open(link, merged, entity, entity_id, incoming)
     origin = _origin(subscribers, connection)
     owed = origin is not None and origin.takes_pushes and any(origin.fields.holds(name) for name in merged.owed)

@@ -4,11 +4,11 @@ An entity is one document in partition `tenantId:type`:
 
     {tenantId, type, data, externalIds {connectionId: id}, links {connectionId: link}, version, createdAt, updatedAt, changedAt,
      deleted, dirtySince?, schema}
-    link {base, remoteVersion, remoteTag?, event?, page?, open?, want, pushed, and what `pushes` adds}
+    link {base, remoteVersion, untimed?, remoteTag?, event?, page?, open?, want, pushed, and what `pushes` adds}
 
 `version` counts contents. A link owes a push while `pushed < want`; `dirtySince` is there while any link does (decision 1: the
-outbox is the entity). `base` is what both sides last agreed on, `remoteVersion` orders what a connection told us, `remoteTag` is
-what a conditional write is conditional on, `open` names the fields that wait for a person with their conflict, `page` is the
+outbox is the entity). `base` is what both sides last agreed on, `remoteVersion` orders what a connection told us (`untimed`: by when
+we heard of it), `remoteTag` is what a conditional write is conditional on, `open` names the fields that wait for a person with their conflict, `page` is the
 page of a pull that changed it last and how, `changedAt` is when the content became so at its source. An alias
 `x~hash(connectionId, externalId)` beside the entity finds it by point read.
 """
@@ -141,9 +141,15 @@ def bury(entity: JsonObject, occurred_at: float, now: float) -> None:
     entity["changedAt"] = iso(occurred_at)
 
 
+#: What a link keeps only while a push is owed (domain/pushing).
+NO_DEBT = ("checkAt", "patience", "held", "error", "create")
+
+
 def settle(entity: JsonObject, connection_id: str) -> None:
-    """The connection holds exactly this version."""
+    """The connection holds exactly this version, however it came by it: nothing is owed, and nothing waits for a person."""
     link = entity["links"][connection_id]
+    for name in NO_DEBT:
+        link.pop(name, None)
     link["want"] = link["pushed"] = entity["version"]
     mark_dirty(entity, None)
 

@@ -10,7 +10,7 @@ because the broker id of that hop is always the same.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from syncd.domain.collections import PARKED
 from syncd.domain.errors import Conflict, Invalid, NotFound, Overloaded, SyncdError, TooLarge
@@ -22,7 +22,7 @@ from syncd.ports.documents import PAGE_LIMIT, Condition, Create, Document, Page,
 from syncd.ports.queue import Message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from syncd.domain.errors import Bin
     from syncd.domain.jsontypes import JsonObject
@@ -81,8 +81,31 @@ class Replayed:
     failed: int
 
 
+class Debt(Protocol):
+    """Work that stands in a document, and of which a message only speaks. Both may be repeated, and raise what the stores raise."""
+
+    async def released(self, body: bytes, before: float) -> None:
+        """A person replays the message: what was held before then (Unix seconds) goes on."""
+        ...
+
+    async def dropped(self, body: bytes) -> None:
+        """A person gave it up."""
+        ...
+
+
 class Parked:
-    def __init__(self, *, documents: Documents, queue: Queue, clock: Clock, observe: Observe) -> None:
+    """`debts`: by kind of message."""
+
+    def __init__(
+        self,
+        *,
+        documents: Documents,
+        queue: Queue,
+        clock: Clock,
+        observe: Observe,
+        debts: Mapping[str, Debt] | None = None,
+    ) -> None:
+        self._debts = debts or {}
         self._documents = documents
         self._queue = queue
         self._clock = clock
@@ -168,7 +191,14 @@ class Parked:
                 raise Conflict(f"the parked message {identifier!r} was dropped")
             try:
                 if data["status"] == "parked":
-                    found = await self._write(found, {**data, "status": "replaying"})
+                    facts = {"status": "replaying", "replayingAt": iso(self._clock.now())}
+                    found = await self._write(found, {**data, **facts})
+                debt = self._debts.get(found.data["kind"])
+                if debt is not None:
+                    # As of the first time: what was parked since by this very replay waits for a replay of its own.
+                    kept = found.data
+                    before = parse(str(kept.get("replayingAt") or kept["parkedAt"]))
+                    await debt.released(body_of(kept), before)
                 await self._send(found.data)
                 facts = {"status": "replayed", "replayedAt": iso(self._clock.now())}
                 return await self._write(found, {**found.data, **facts}, ttl=_KEPT)
@@ -192,6 +222,11 @@ class Parked:
 
     async def drop(self, identifier: str) -> Document:
         """Give it up; it is kept for 30 days. Raises NotFound, Conflict unless it is parked."""
+        found = await self.get(identifier)
+        debt = self._debts.get(found.data["kind"])
+        if debt is not None and found.data["status"] == "parked":
+            # First, and so as often as it takes: what is held must not outlive the message by which a person finds it.
+            await debt.dropped(body_of(found.data))
         facts = {"status": "dropped", "droppedAt": iso(self._clock.now())}
         return await self._changed(identifier, lambda data: {**data, **facts}, ttl=_KEPT)
 

@@ -75,6 +75,11 @@ class _Leased:
     def connection_id(self) -> str:
         return self.target.connection.id
 
+    @property
+    def unseen(self) -> bool:
+        """It could be written on a condition, and nothing is known to put there."""
+        return self.wanted.operation != "create" and self.target.kind.conditional and self.wanted.tag is None
+
 
 class Push:
     """`owner` is `<replica>/<boot>`. `lease`: seconds, twice as long as any call takes."""
@@ -107,11 +112,15 @@ class Push:
     async def handle(self, envelope: Envelope, body: bytes) -> Outcome:
         """Work on one message of kind `push`. Raises what the store raises: the message is then tried again."""
         entity_id, connection_id = _addressed(body)
-        for _ in range(_REREADS):
+        for reread in range(_REREADS):
             leased = await self._lease(entity_id, connection_id, envelope)
             if not isinstance(leased, _Leased):
                 return leased
-            outcome = await self._send(leased, envelope)
+            if leased.unseen and not reread:
+                # Lists do not show the tag that this system compares: without a look, its first write would be a blind one.
+                outcome = await self._reread(leased, envelope)
+            else:
+                outcome = await self._send(leased, envelope)
             if outcome is not None:
                 return outcome
         until = self._clock.now() + 1.0
@@ -119,13 +128,21 @@ class Push:
 
     async def parked(self, envelope: Envelope, body: bytes, bin_name: Bin, reason: str) -> None:
         """The executor parks the message: hold the debt first, so that nobody else pushes it. May be repeated."""
-        try:
-            entity_id, connection_id = _addressed(body)
-        except Invalid:
-            return
-        await self._ledger.hold(entity_id, connection_id, bin_name, reason, hop=envelope.hop)
+        if (debt := _debt(body)) is not None:
+            await self._ledger.hold(*debt, bin_name, reason, hop=envelope.hop)
+
+    async def released(self, body: bytes, before: float) -> None:
+        """A person replays the parked message: what was held before then (Unix seconds) goes on. May be repeated."""
+        if (debt := _debt(body)) is not None:
+            await self._ledger.release(*debt, before)
+
+    async def dropped(self, body: bytes) -> None:
+        """A person gave the parked message up: its debt is forgiven. May be repeated."""
+        if (debt := _debt(body)) is not None:
+            await self._ledger.drop(*debt)
 
     async def _lease(self, entity_id: str, connection_id: str, envelope: Envelope) -> _Leased | Outcome:
+        fresh = False
         for _ in range(_ATTEMPTS):
             document = await self._ledger.get(entity_id)
             if document is None:
@@ -134,28 +151,33 @@ class Push:
             link = entity["links"].get(connection_id, {})
             if not owes(link):
                 return DONE
-            if "held" in link and envelope.hop <= link["held"]["hop"]:
-                return DONE  # only its replay goes on
+            if "held" in link:
+                return DONE  # until a person has released or dropped it, which the entity says, not a message
             now = self._clock.now()
             until = lease_until(entity, connection_id)
             if until is not None and until > now:
                 return Snooze(until=until, reason="another push of this entity to this connection is under way")
-            target = await self._target(entity["tenantId"], connection_id, entity["type"])
-            if isinstance(target, str):
-                self._observe("push_skipped", connectionId=connection_id, reason=target)
-                if target == "disabled":
-                    return DONE  # the debt stands, and maintenance looks at it again
-                await self._ledger.settle(document, connection_id)
-                return DONE
-            wanted = sending(entity, connection_id, target.kind.fields)
-            if wanted is None or not target.can(wanted):
+            target = await self._target(entity["tenantId"], connection_id, entity["type"], fresh=fresh)
+            wanted = None if isinstance(target, str) else sending(entity, connection_id, target.kind.fields)
+            if isinstance(target, str) or wanted is None or not target.can(wanted):
+                if not fresh:  # a debt is forgiven on what stands now, never on what stood some seconds ago
+                    fresh = True
+                    continue
+                if isinstance(target, str):
+                    self._observe("push_skipped", connectionId=connection_id, reason=target)
+                    if target == "disabled":
+                        return DONE  # the debt stands, and maintenance looks at it again
                 if await self._ledger.settle(document, connection_id):
                     return DONE
                 continue
             tried = wanted.operation == "create" and bool(link.get("create", {}).get("tried"))
-            # A person who replays what was held has looked, and says: go on.
-            ask = tried and "held" not in link
-            early = await self._unanswered(document, target, envelope) if ask else None
+            looked = bool(link.get("create", {}).get("again"))
+            if tried and looked and entity["deleted"] and target.kind.creates == "blind":
+                # Nobody but the person can know whether it is there. Making it to delete it would say nothing.
+                if await self._ledger.settle(document, connection_id):
+                    return DONE
+                continue
+            early = await self._unanswered(document, target, envelope) if tried and not looked else None
             if early is not None:
                 return early
             try:
@@ -181,9 +203,9 @@ class Push:
                 return Snooze(until=believed, reason="a create got no answer; it is looked for when it can be seen")
         return None
 
-    async def _target(self, tenant_id: str, connection_id: str, entity_type: str) -> Target | str:
+    async def _target(self, tenant_id: str, connection_id: str, entity_type: str, *, fresh: bool) -> Target | str:
         """Or why there is nothing to push to."""
-        connection = await self._subscriptions.known(tenant_id, connection_id)
+        connection = await self._subscriptions.known(tenant_id, connection_id, fresh=fresh)
         if connection is None:
             return "gone"
         if not connection.data.get("enabled", True):
@@ -209,7 +231,8 @@ class Push:
             return await self._reread(leased, envelope)
         except SyncdError as error:
             return await self._failed(leased, error, envelope)
-        await self._ledger.record(leased.document, leased.connection_id, wanted, record, leased.term)
+        rules = rules_of(target.connection, leased.document.data["type"])
+        await self._ledger.record(leased.document, leased.connection_id, wanted, record, leased.term, rules=rules)
         self._observe(
             "push_done",
             operation=wanted.operation,
@@ -260,19 +283,29 @@ class Push:
         if record is None and wanted.operation == "update":
             return await self._failed(leased, Rejected(f"{kind.name} {wanted.external_id}: {GONE}"), envelope)
         now = self._clock.now()
-        await self._ledger.give_back(
-            leased.document.id, leased.connection_id, leased.term, due=now, hop=envelope.hop, tried=False, error=None
-        )
         if record is not None:
             entity = leased.document.data
-            incoming = incoming_of(record, leased.connection_id, now)
-            await self._intake.receive(
-                entity["tenantId"],
-                entity["type"],
-                incoming,
-                said_at=now,
-                rules=rules_of(leased.target.connection, entity["type"]),
-            )
+            try:
+                await self._intake.receive(
+                    entity["tenantId"],
+                    entity["type"],
+                    incoming_of(record, leased.connection_id, now),
+                    said_at=now,
+                    rules=rules_of(leased.target.connection, entity["type"]),
+                )
+            except SyncdError as error:
+                return await self._failed(leased, error, envelope)
+        # Given back last: a tag that is known before what it stands for is merged would let the next write over it.
+        await self._ledger.give_back(
+            leased.document.id,
+            leased.connection_id,
+            leased.term,
+            due=now,
+            hop=envelope.hop,
+            tried=False,
+            error=None,
+            tag=None if record is None else record.version,
+        )
         return None
 
     async def _failed(self, leased: _Leased, error: SyncdError, envelope: Envelope) -> Outcome:
@@ -329,6 +362,14 @@ class Push:
             entity_id, connection_id, park.bin, park.reason, hop=envelope.hop, term=term, tried=tried
         )
         return park
+
+
+def _debt(body: bytes) -> tuple[str, str] | None:
+    """Entity and connection; None of a message that names none."""
+    try:
+        return _addressed(body)
+    except Invalid:
+        return None
 
 
 def _addressed(body: bytes) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from syncd.domain.collections import ENTITIES
+from syncd.domain.conflicts import ConflictRecord
 from syncd.domain.errors import Conflict, Invalid
 from syncd.domain.ids import partition_of
 from syncd.domain.pushing import (
@@ -15,6 +16,7 @@ from syncd.domain.pushing import (
     held,
     is_mine,
     lease_until,
+    released,
     settled,
     told,
 )
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
     from syncd.domain.errors import Bin
     from syncd.domain.fields import Fields
     from syncd.domain.jsontypes import JsonObject
+    from syncd.domain.merge import Rules
     from syncd.domain.pushing import Sending
+    from syncd.flows.conflicts import ConflictLog
     from syncd.flows.hints import PushHints
     from syncd.flows.subscriptions import Subscriptions
     from syncd.ports.clock import Clock
@@ -49,12 +53,14 @@ class PushLedger:
         *,
         documents: Documents,
         subscriptions: Subscriptions,
+        conflicts: ConflictLog,
         hints: PushHints,
         clock: Clock,
         observe: Observe,
     ) -> None:
         self._documents = documents
         self._subscriptions = subscriptions
+        self._conflicts = conflicts
         self._hints = hints
         self._clock = clock
         self._observe = observe
@@ -92,7 +98,14 @@ class PushLedger:
         return True
 
     async def record(
-        self, document: Document, connection_id: str, sent: Sending, record: Record | None, term: int
+        self,
+        document: Document,
+        connection_id: str,
+        sent: Sending,
+        record: Record | None,
+        term: int,
+        *,
+        rules: Rules,
     ) -> None:
         """What the provider has now: version, base, external id with its alias, and whatever it made of what it was sent."""
         found: Document | None = document
@@ -102,7 +115,7 @@ class PushLedger:
             if not is_mine(found.data, connection_id, term):
                 self._observe("push_lease_lost", connectionId=connection_id, entityId=found.id)
                 return
-            entity = await self._recorded(found.data, found.id, connection_id, sent, record)
+            entity = await self._recorded(found.data, found.id, connection_id, sent, record, rules)
             writes = entity_writes(found.id, found, entity)
             if sent.operation == "create":
                 assert record is not None
@@ -118,7 +131,13 @@ class PushLedger:
         raise contended(document.partition)
 
     async def _recorded(
-        self, entity: JsonObject, entity_id: str, connection_id: str, sent: Sending, record: Record | None
+        self,
+        entity: JsonObject,
+        entity_id: str,
+        connection_id: str,
+        sent: Sending,
+        record: Record | None,
+        rules: Rules,
     ) -> JsonObject:
         now = self._clock.now()
         known = entity["links"][connection_id].get("remoteVersion")
@@ -136,8 +155,19 @@ class PushLedger:
             entity_type=entity["type"],
             subscribers=subscribers,
             now=now,
+            rules=rules,
             entity_id=entity_id,
         )
+        if change.resolutions:
+            # Changed here while it was written there, and there too.
+            conflict = ConflictRecord(
+                entity_id=entity_id,
+                entity_type=entity["type"],
+                connection_id=connection_id,
+                remote_version=incoming.remote_version,
+                resolutions=change.resolutions,
+            )
+            await self._conflicts.record(entity["tenantId"], [conflict])
         return entity if change.entity is None else change.entity
 
     async def _alias(self, document: Document, connection_id: str, external_id: str) -> Write:
@@ -161,13 +191,16 @@ class PushLedger:
         hop: int,
         tried: bool,
         error: str | None,
+        tag: str | None = None,
     ) -> None:
-        """The lease is over and the debt stands. Nothing where the lease is not ours any more."""
+        """The lease is over and the debt stands. Nothing where the lease is not ours any more. `tag`: of the state that was just
+        read and merged, for the next conditional write."""
 
         def change(entity: JsonObject) -> JsonObject | None:
             if not is_mine(entity, connection_id, term):
                 return None
-            return given_back(entity, connection_id, now=self._clock.now(), due=due, hop=hop, tried=tried, error=error)
+            now = self._clock.now()
+            return given_back(entity, connection_id, now=now, due=due, hop=hop, tried=tried, error=error, tag=tag)
 
         await self._changed(entity_id, connection_id, change, tried=tried)
 
@@ -191,7 +224,7 @@ class PushLedger:
             until = lease_until(entity, connection_id)
             if term is None and until is not None and until > self._clock.now():
                 return None
-            if link.get("held", {}).get("hop", -1) >= hop:
+            if "held" in link:
                 return None
             tried_before = bool(link.get("create", {}).get("tried"))
             return held(
@@ -206,13 +239,19 @@ class PushLedger:
 
         await self._changed(entity_id, connection_id, change, tried=tried)
 
+    async def release(self, entity_id: str, connection_id: str, before: float) -> None:
+        """A person has looked and says: go on, with whatever was held before then (Unix seconds). May be repeated."""
+        await self._changed(
+            entity_id, connection_id, lambda entity: released(entity, connection_id, before), tried=True
+        )
+
     async def drop(self, entity_id: str, connection_id: str) -> None:
-        """A person gave the push up: the debt is forgiven."""
+        """A person gave the push up: the debt is forgiven. May be repeated."""
 
         def change(entity: JsonObject) -> JsonObject | None:
             return dropped(entity, connection_id) if "held" in entity["links"].get(connection_id, {}) else None
 
-        await self._changed(entity_id, connection_id, change, tried=False)
+        await self._changed(entity_id, connection_id, change, tried=True)
 
     async def _changed(
         self,

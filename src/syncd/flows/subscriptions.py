@@ -57,8 +57,11 @@ class Subscriptions:
             ]
         return found
 
-    async def known(self, tenant_id: str, connection_id: str) -> Document | None:
-        """The tenant's connection, as it was a few seconds ago."""
+    async def known(self, tenant_id: str, connection_id: str, *, fresh: bool = False) -> Document | None:
+        """The tenant's connection, as it was a few seconds ago, or with `fresh` as it is."""
+        if fresh:
+            found = await self._documents.get(CONNECTIONS, connection_id, connection_id)
+            return found if found is not None and found.data["tenantId"] == tenant_id else None
         return (await self._tenant(tenant_id)).connections.get(connection_id)
 
     def _subscriber(self, document: Document, entity_type: str) -> Subscriber | None:

@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from syncd.domain.dedupe import Identity
 from syncd.domain.errors import Held, NotFound, NotUnderstood
 from syncd.domain.events import ReceivedEvent, generic_event
 from syncd.domain.ids import USER_ID, digest, located
@@ -19,6 +20,7 @@ from syncd.domain.outcomes import DONE, Outcome, Park
 from syncd.domain.receiving import Incoming, moment, remote_version
 from syncd.domain.times import iso
 from syncd.flows.audit_rows import raw_of
+from syncd.flows.keys import Keying
 from syncd.flows.subscriptions import direction_of
 from syncd.ports.documents import Document
 
@@ -205,10 +207,12 @@ class Apply:
             partial=event.partial,
             timed=event.occurred_at is not None,
         )
-        rules = Rules.of_connection(connection.data["entities"][entity_type])
+        listed = connection.data["entities"][entity_type]
+        rules = Rules.of_connection(listed)
+        keying = Keying.of(Identity.of_connection(listed), event_id)
         try:
             stored = await self._intake.receive(
-                tenant_id, entity_type, incoming, said_at=received_at, rules=rules, admit_deletes=admit
+                tenant_id, entity_type, incoming, said_at=received_at, rules=rules, admit_deletes=admit, keying=keying
             )
         except Held as error:
             return await self._park(row, error.bin, str(error))

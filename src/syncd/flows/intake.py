@@ -19,18 +19,21 @@ from syncd.domain.errors import Conflict, Overloaded, TooLarge
 from syncd.domain.ids import located, ulid
 from syncd.domain.merge import Rules
 from syncd.domain.receiving import receive
-from syncd.domain.records import alias, alias_id, entity_partition
+from syncd.domain.records import Change, alias, alias_id, entity_partition
 from syncd.flows.creating import read_marks
+from syncd.flows.keys import Heard, address, detach, look, says_little, under_new_holder
 from syncd.ports.documents import BATCH_LIMIT, Create, Replace, Upsert
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from syncd.domain.dedupe import Deduped, R
     from syncd.domain.jsontypes import JsonObject
     from syncd.domain.receiving import Incoming
-    from syncd.domain.records import Change, Effect, Subscriber
+    from syncd.domain.records import Effect, Subscriber
     from syncd.flows.conflicts import ConflictLog
     from syncd.flows.hints import PushHints
+    from syncd.flows.keys import Keying, Keys
     from syncd.flows.subscriptions import Subscriptions
     from syncd.ports.clock import Clock
     from syncd.ports.documents import Document, Documents, Write
@@ -63,6 +66,8 @@ class _Step:
     entity: JsonObject
     change: Change
     writes: Sequence[Write]
+    leaves: str | None = None
+    """The entity that the object's id led to, where its key says another."""
 
     @property
     def stored(self) -> Stored:
@@ -99,15 +104,27 @@ class Intake:
         said_at: float,
         rules: Rules = _LAST_WRITE_WINS,
         admit_deletes: Callable[[int], Awaitable[None]] = _any_number,
+        keying: Keying | None = None,
     ) -> Stored:
         """One object. `said_at`: when we heard of it, Unix seconds. `admit_deletes` is told how many entities would be deleted before
-        any is, and raises Held. Raises Overloaded where it may be the answer to a create of ours
-        that is under way, or while too many others change the entity."""
+        any is, and raises Held. `keying`: where ids alone do not say what is one thing. Raises Overloaded where it may be the answer
+        to a create of ours that is under way, or while too many others change the entity."""
         partition = entity_partition(tenant_id, entity_type)
         subscribers = await self._subscriptions.subscribers(tenant_id, entity_type)
         for _ in range(ATTEMPTS):
             [(pointer, found)] = await self._located(partition, [incoming], subscribers, said_at)
-            step = self._step(tenant_id, entity_type, incoming, pointer, found, subscribers, rules)
+            keys: Keys | None = None
+            if keying is not None:
+                heard = Heard.of(incoming, found)
+                deduped, keys = await look(self._documents, partition, incoming.connection_id, keying, [heard])
+                if deduped.duplicates:
+                    standing = keys.holders.get(deduped.duplicates[0].of, found)
+                    if standing is None:
+                        continue  # it came between two reads
+                    return await self._set_aside(partition, incoming, standing, keying)
+                found = keys.placed(incoming, found)
+            step = self._step(tenant_id, entity_type, incoming, pointer, found, subscribers, rules, keys)
+            await self._detach(partition, step)
             if step.change.effect == "deleted":
                 await admit_deletes(1)
             await self._record(tenant_id, entity_type, [step])
@@ -129,16 +146,26 @@ class Intake:
         said_at: float,
         rules: Rules = _LAST_WRITE_WINS,
         admit_deletes: Callable[[int], Awaitable[None]] = _any_number,
+        keys: Keys | None = None,
     ) -> list[Stored | TooLarge]:
         """Objects of one connection, each once; what became of each, in order. TooLarge: one that no document can hold, left out.
-        Raises as `receive`."""
+        `keys`: from `keys.look`, where ids alone do not say what is one thing. Raises as `receive`."""
         partition = entity_partition(tenant_id, entity_type)
         subscribers = await self._subscriptions.subscribers(tenant_id, entity_type)
         found = await self._located(partition, page, subscribers, said_at)
+        if keys is not None:
+            found = [
+                (pointer, keys.placed(incoming, document))
+                for incoming, (pointer, document) in zip(page, found, strict=True)
+            ]
         steps: list[_Step | None] = [
-            self._step(tenant_id, entity_type, incoming, pointer, document, subscribers, rules)
+            self._step(tenant_id, entity_type, incoming, pointer, document, subscribers, rules, keys)
             for incoming, (pointer, document) in zip(page, found, strict=True)
         ]
+        if keys is not None:
+            for step in steps:
+                assert step is not None
+                await self._detach(partition, step)
         # Two ids of one entity in one page: the second is merged after the first is stored.
         seen: set[str] = set()
         for position, step in enumerate(steps):
@@ -146,9 +173,13 @@ class Intake:
                 steps[position] = None
             elif step is not None:
                 seen.add(step.entity_id)
-        deletes = sum(step.writes != () and step.change.effect == "deleted" for step in steps if step is not None)
-        if deletes:
-            await admit_deletes(deletes)
+        counted = {
+            position
+            for position, step in enumerate(steps)
+            if step is not None and step.writes and step.change.effect == "deleted"
+        }
+        if counted:
+            await admit_deletes(len(counted))
         await self._record(tenant_id, entity_type, [step for step in steps if step is not None])
         answers: list[Stored | TooLarge | None] = [
             None if step is None or step.writes else step.stored for step in steps
@@ -158,12 +189,47 @@ class Intake:
             for batch in _batches(changed):
                 group.start_soon(self._write, partition, batch, answers)
         await self._hints.send([(step.entity_id, step.entity) for step in steps if step is not None])
-        return [
-            await self.receive(tenant_id, entity_type, page[position], said_at=said_at, rules=rules)
-            if answer is None
-            else answer
-            for position, answer in enumerate(answers)
-        ]
+        keying = None if keys is None else keys.keying
+        for position, answer in enumerate(answers):
+            if answer is None:
+                admit = _any_number if position in counted else admit_deletes
+                try:
+                    answers[position] = await self.receive(
+                        tenant_id,
+                        entity_type,
+                        page[position],
+                        said_at=said_at,
+                        rules=rules,
+                        admit_deletes=admit,
+                        keying=keying,
+                    )
+                except TooLarge as error:
+                    answers[position] = error
+        return [answer for answer in answers if answer is not None]
+
+    async def keyed(
+        self, tenant_id: str, entity_type: str, connection_id: str, keying: Keying, records: Sequence[R]
+    ) -> tuple[Deduped[R], Keys]:
+        """Which of a page's records stand, and their keys for `receive_page`."""
+        partition = entity_partition(tenant_id, entity_type)
+        return await look(self._documents, partition, connection_id, keying, records)
+
+    async def address(
+        self, tenant_id: str, entity_type: str, connection_id: str, places: Sequence[tuple[str, str]]
+    ) -> None:
+        """The ids of records that others stand for: (external id, entity id)."""
+        await address(self._documents, entity_partition(tenant_id, entity_type), connection_id, places)
+
+    async def _set_aside(self, partition: str, incoming: Incoming, standing: Document, keying: Keying) -> Stored:
+        """An object for which another stands, or something older than what was said of it."""
+        if keying.identity.strategy == "composite_key":
+            await address(self._documents, partition, incoming.connection_id, [(incoming.external_id, standing.id)])
+        return Stored(entity_id=standing.id, effect="outdated", version=standing.data["version"])
+
+    async def _detach(self, partition: str, step: _Step) -> None:
+        if step.leaves is not None:
+            incoming = step.incoming
+            await detach(self._documents, partition, incoming.connection_id, incoming.external_id, step.leaves)
 
     async def _write(
         self, partition: str, batch: Sequence[tuple[int, _Step]], answers: list[Stored | TooLarge | None]
@@ -220,12 +286,18 @@ class Intake:
         found: Document | None,
         subscribers: Sequence[Subscriber],
         rules: Rules,
+        keys: Keys | None = None,
     ) -> _Step:
         now = self._clock.now()
         partition = entity_partition(tenant_id, entity_type)
         identifier = located(partition, ulid(now)) if found is None else found.id
+        before = None if found is None else found.data
+        if keys is not None and found is not None and keys.stands_beside(incoming, found):
+            if says_little(incoming):
+                return _Step(incoming, identifier, found.data, Change(effect="unchanged", entity=None), ())
+            before = under_new_holder(found.data, incoming.connection_id)
         change = receive(
-            None if found is None else found.data,
+            before,
             incoming,
             tenant_id=tenant_id,
             entity_type=entity_type,
@@ -234,13 +306,16 @@ class Intake:
             rules=rules,
             entity_id=identifier,
         )
+        said = [] if keys is None else keys.writes(incoming, identifier)
         if change.entity is None:
             assert found is not None
-            return _Step(incoming, identifier, found.data, change, ())
-        writes = entity_writes(identifier, found, change.entity)
-        if pointer is None or found is None:
+            return _Step(incoming, identifier, found.data, change, said)
+        writes = entity_writes(identifier, found, change.entity) + said
+        elsewhere = pointer is not None and pointer.data["entityId"] != identifier
+        if pointer is None or found is None or elsewhere:
             writes.append(_pointer(identifier, pointer, incoming, deleted=change.entity["deleted"]))
-        return _Step(incoming, identifier, change.entity, change, writes)
+        leaves = str(pointer.data["entityId"]) if pointer is not None and elsewhere else None
+        return _Step(incoming, identifier, change.entity, change, writes, leaves)
 
     async def _record(self, tenant_id: str, entity_type: str, steps: Sequence[_Step]) -> None:
         records = [

@@ -28,20 +28,23 @@ from syncd.domain.pullcursor import (
 from syncd.domain.times import parse
 from syncd.flows.accounts import account_of, incoming_of, rules_of
 from syncd.flows.creating import WAIT
+from syncd.flows.keys import Keying
 from syncd.flows.pullcursors import PullCursors, Source
 from syncd.ports.provider import Fetch
 
 if TYPE_CHECKING:
+    from syncd.domain.dedupe import Deduped
     from syncd.domain.jsontypes import Json, JsonObject
     from syncd.domain.merge import Rules
     from syncd.domain.receiving import Incoming
     from syncd.flows.deleteguard import DeleteGuard
     from syncd.flows.intake import Intake, Stored
+    from syncd.flows.keys import Keys
     from syncd.ports.api import Api, Apis
     from syncd.ports.clock import Clock
     from syncd.ports.documents import Document
     from syncd.ports.observe import Observe
-    from syncd.ports.provider import RecordPage
+    from syncd.ports.provider import Record, RecordPage
 
 #: How often a page is stored again that speaks of objects which we are creating there at this moment; then the slice ends.
 _PATIENCE = 40
@@ -223,10 +226,18 @@ class Pull:
         page = coming.page
         assert page is not None
         run = cursor.data["run"]
-        deduped = dedupe(page.records, identity, run=run["id"])
+        keying, keys = Keying.of(identity, run["id"]), None
+        if keying is None:
+            deduped = dedupe(page.records, identity)
+        else:
+            deduped, keys = await self._intake.keyed(
+                source.tenant_id, source.kind.name, source.connection.id, keying, page.records
+            )
         name = f"{run['id'][-40:]}:{run['page']}"
         incoming = [incoming_of(one, source.connection.id, coming.asked_at, name) for one in deduped.kept]
-        stored = await self._patiently(source, incoming, coming.asked_at, rules, run["id"]) if incoming else []
+        stored = await self._patiently(source, incoming, coming.asked_at, rules, run["id"], keys) if incoming else []
+        if keys is not None:
+            await self._addressed(source, deduped, stored, keys)
         failures: list[JsonObject] = [
             {"page": run["page"], "position": one.position, "reason": one.reason, "raw": _excerpt(one.raw)}
             for one in page.unreadable
@@ -248,7 +259,13 @@ class Pull:
         return counts, failures
 
     async def _patiently(
-        self, source: Source, incoming: list[Incoming], asked_at: float, rules: Rules, run_id: str
+        self,
+        source: Source,
+        incoming: list[Incoming],
+        asked_at: float,
+        rules: Rules,
+        run_id: str,
+        keys: Keys | None,
     ) -> list[Stored | TooLarge]:
         async def admit(count: int) -> None:
             await self._guard.admit(source.tenant_id, source.connection.id, source.kind.name, count, run=run_id)
@@ -256,13 +273,40 @@ class Pull:
         for patience in range(_PATIENCE + 1):
             try:
                 return await self._intake.receive_page(
-                    source.tenant_id, source.kind.name, incoming, said_at=asked_at, rules=rules, admit_deletes=admit
+                    source.tenant_id,
+                    source.kind.name,
+                    incoming,
+                    said_at=asked_at,
+                    rules=rules,
+                    admit_deletes=admit,
+                    keys=keys,
                 )
             except Overloaded as error:
                 if patience == _PATIENCE:
                     raise
                 await self._clock.sleep(error.retry_after or WAIT)
         raise AssertionError("the last try is answered or raised")
+
+    async def _addressed(
+        self, source: Source, deduped: Deduped[Record], stored: list[Stored | TooLarge], keys: Keys
+    ) -> None:
+        """Let the ids of records that others stand for lead to their entity."""
+        if keys.keying.identity.strategy != "composite_key":
+            return
+        entities = {one: holder.id for one, holder in keys.holders.items()}
+        entities |= {
+            record.external_id: one.entity_id
+            for record, one in zip(deduped.kept, stored, strict=True)
+            if not isinstance(one, TooLarge)
+        }
+        places: list[tuple[str, str]] = []
+        # Backwards: for the one that stands for an earlier one another may stand.
+        for one in reversed(deduped.duplicates):
+            if one.external_id not in entities and one.of in entities:
+                entities[one.external_id] = entities[one.of]
+                places.append((one.external_id, entities[one.of]))
+        if places:
+            await self._intake.address(source.tenant_id, source.kind.name, source.connection.id, places)
 
 
 def _cursor_is_lost(coming: _Page, data: JsonObject) -> bool:

@@ -1,0 +1,364 @@
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from syncd.domain.collections import ENTITIES
+from syncd.domain.messages import Envelope
+from syncd.ports.documents import Condition, Document
+from syncd.ports.queue import Message
+from syncd.testing.crash import Crash, CrashAt, at_every_call
+from tests.doubles.contract import START, JsonObject
+from tests.doubles.rest import DOUBLES, RestDouble
+from tests.integration.syncing.world import TENANT, World, at_start, opened
+
+BY_MAIL: dict[str, Any] = {"dedupe": "composite_key", "keyFields": ["mail"]}
+BY_CONTENT: dict[str, Any] = {"dedupe": "content_hash", "ignoreFields": ["url"]}
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with opened(tmp_path, at_start()) as world:
+        yield world
+
+
+@pytest.fixture
+async def crm() -> AsyncIterator[RestDouble]:
+    async with system() as double:
+        yield double
+
+
+@pytest.fixture
+async def mail() -> AsyncIterator[RestDouble]:
+    async with system() as double:
+        yield double
+
+
+@asynccontextmanager
+async def system() -> AsyncIterator[RestDouble]:
+    double = DOUBLES["page"]()
+    assert isinstance(double, RestDouble)
+    async with double.serving():
+        yield double
+
+
+def make(double: RestDouble, name: str, mail: str | None, *, at: float = 0.0) -> str:
+    """A contact there, changed `at` seconds after the start."""
+    fields: JsonObject = {"name": name} if mail is None else {"name": name, "mail": mail}
+    made = double._make(fields)
+    made.changed = START + at
+    return str(made.number)
+
+
+def behave(double: RestDouble, **manners: Any) -> None:
+    double.manners = replace(double.manners, **manners)
+
+
+async def by_name(world: World) -> dict[str, Document]:
+    return {one.data["data"]["name"]: one for one in await world.entities()}
+
+
+async def tell(
+    world: World, double: RestDouble, external_id: str, operation: Literal["create", "update", "delete"], **content: Any
+) -> None:
+    """A webhook of the double about the object, taken from the queue."""
+    event = double.event("contact", external_id, operation)
+    assert event is not None
+    body = json.loads(event[1]) | {"tenantId": TENANT, "connectionId": "crm"}
+    body["data"] = content or body["data"]
+    origin = f"{external_id}-{operation}-{double.now}"
+    envelope = Envelope(kind="webhook", origin_id=origin, tenant_id=TENANT, received_at=world.clock.now())
+    await world.ports.queue.send("sync-outbound", [Message(envelope=envelope, body=json.dumps(body).encode())])
+    await world.work()
+    assert not [one for one in world.seen.events if one[0] == "message_parked"]
+
+
+# -- composite_key --
+
+
+async def test_two_ids_with_one_key_are_one_entity_and_one_object_in_the_other_system(
+    world: World, crm: RestDouble, mail: RestDouble
+) -> None:
+    make(crm, "Ana", "ana@example.com", at=1)
+    make(crm, "Ana later", "ana@example.com", at=2)
+    make(crm, "Bo", "bo@example.com", at=3)
+    await world.connect("crm", crm, **BY_MAIL)
+    await world.connect("mail", mail, "push")
+    assert await world.pull("crm") == {"fetched": 3, "created": 2, "duplicates": 1}
+    found = await by_name(world)
+    assert found.keys() == {"Ana later", "Bo"}
+    assert found["Ana later"].data["externalIds"]["crm"] == "2"
+    assert sorted(one.fields["name"] for one in mail.contacts.values()) == ["Ana later", "Bo"]
+
+
+@pytest.mark.parametrize("later_first", [True, False])
+async def test_the_later_stands_across_pages_and_runs_and_nothing_takes_turns(
+    world: World, crm: RestDouble, mail: RestDouble, later_first: bool
+) -> None:
+    behave(crm, capped=1)
+    make(crm, "Ana old", "ana@example.com", at=1)
+    for number in range(3):
+        make(crm, f"Bo {number}", f"bo{number}@example.com", at=2 + number)
+    make(crm, "Ana new", "ana@example.com", at=-5 if later_first else 9)
+    await world.connect("crm", crm, **BY_MAIL)
+    await world.connect("mail", mail, "push")
+    first = await world.pull("crm")
+    assert first["fetched"] == 5
+    assert first["created"] == 4
+    assert sum(first.values()) == 10
+    standing = "Ana old" if later_first else "Ana new"
+    assert standing in await by_name(world)
+    writes = [one for one in mail.log if one.method != "GET"]
+    assert len(mail.contacts) == 4
+    for _ in range(2):
+        await world.clock.advance(1000)
+        again = await world.pull("crm", full=True)
+        assert again == {"fetched": 5, "unchanged": 4, "duplicates": 1}
+    assert [one for one in mail.log if one.method != "GET"] == writes
+
+
+async def test_without_times_the_id_that_a_run_met_first_stands_in_each_run(world: World) -> None:
+    async with system() as crm:
+        timed = ("updatedAt", "since")
+        settings = {name: value for name, value in crm.manners.settings.items() if name not in timed}
+        behave(crm, capped=1, settings=settings | {"leaveOut": ["changed", "archived"]})
+        make(crm, "First", "ana@example.com", at=1)
+        make(crm, "Second", "ana@example.com", at=2)
+        await world.connect("crm", crm, **BY_MAIL)
+        assert await world.pull("crm") == {"fetched": 2, "created": 1, "duplicates": 1}
+        for _ in range(2):
+            await world.clock.advance(100)
+            assert await world.pull("crm") == {"fetched": 2, "unchanged": 1, "duplicates": 1}
+        assert (await by_name(world)).keys() == {"First"}
+
+
+async def test_a_record_without_its_key_is_identified_by_its_id(world: World, crm: RestDouble) -> None:
+    make(crm, "Without", None, at=1)
+    make(crm, "Without either", None, at=1)
+    make(crm, "Empty", "", at=1)
+    await world.connect("crm", crm, **BY_MAIL)
+    assert await world.pull("crm") == {"fetched": 3, "created": 3}
+
+
+async def test_an_event_finds_the_keyed_entity_by_its_content_and_by_the_alias_of_an_id_that_stands_beside(
+    world: World, crm: RestDouble
+) -> None:
+    make(crm, "Ana", "ana@example.com", at=1)
+    await world.connect("crm", crm, **BY_MAIL)
+    await world.pull("crm")
+    [entity] = await world.entities()
+    crm.now = START + 50
+    await world.clock.advance(50)
+    other = make(crm, "Ana anew", "ana@example.com", at=50)
+    await tell(world, crm, other, "create")
+    [after] = await world.entities()
+    assert (after.id, after.data["data"]["name"]) == (entity.id, "Ana anew")
+    assert after.data["externalIds"]["crm"] == other
+    # The first id is not the holder any more: what it says, and its end, change nothing.
+    crm.now = START + 60
+    await world.clock.advance(10)
+    await tell(world, crm, "1", "delete")
+    [still] = await world.entities()
+    assert still.data == after.data
+    crm.remove("contact", other)
+    await tell(world, crm, other, "delete")
+    assert await world.entities() == []
+
+
+async def test_an_event_about_an_id_that_stands_beside_changes_nothing_unless_it_is_later(
+    world: World, crm: RestDouble
+) -> None:
+    make(crm, "Old", "ana@example.com", at=1)
+    make(crm, "New", "ana@example.com", at=20)
+    await world.connect("crm", crm, **BY_MAIL)
+    await world.pull("crm")
+    crm.contacts["1"].fields["name"], crm.contacts["1"].changed = "Old, touched", START + 10
+    await tell(world, crm, "1", "update")
+    assert (await by_name(world)).keys() == {"New"}
+    crm.now = START + 30
+    crm.contacts["1"].fields["name"], crm.contacts["1"].changed = "Old, later", START + 30
+    await tell(world, crm, "1", "update")
+    [entity] = await world.entities()
+    assert (entity.data["data"]["name"], entity.data["externalIds"]["crm"]) == ("Old, later", "1")
+
+
+async def test_an_entity_keeps_its_identity_when_its_key_changes_and_its_former_key_is_free(
+    world: World, crm: RestDouble
+) -> None:
+    make(crm, "Ana", "ana@example.com", at=1)
+    await world.connect("crm", crm, **BY_MAIL)
+    await world.pull("crm")
+    [ana] = await world.entities()
+    crm.now = START + 10
+    crm.edit("contact", "1", {"mail": "ana@new.example"})
+    make(crm, "Another", "ana@example.com", at=11)
+    await world.clock.advance(100)
+    assert await world.pull("crm") == {"fetched": 2, "updated": 1, "created": 1}
+    found = await by_name(world)
+    assert found["Ana"].id == ana.id
+    assert found["Another"].id != ana.id
+
+
+async def test_a_record_that_takes_the_key_of_another_becomes_that_one_and_leaves_its_own_entity(
+    world: World, crm: RestDouble, mail: RestDouble
+) -> None:
+    make(crm, "Ana", "ana@example.com", at=1)
+    make(crm, "Bo", "bo@example.com", at=2)
+    await world.connect("crm", crm, **BY_MAIL)
+    await world.connect("mail", mail, "push")
+    await world.pull("crm")
+    before = await by_name(world)
+    crm.now = START + 10
+    crm.edit("contact", "2", {"mail": "ana@example.com"})
+    await world.clock.advance(100)
+    await world.pull("crm", full=True)
+    entities = {one.id: one.data for one in await world.entities()}
+    assert entities[before["Ana"].id]["externalIds"]["crm"] == "2"
+    assert entities[before["Ana"].id]["data"]["name"] == "Bo"
+    # What the other system has is not taken from it.
+    assert entities[before["Bo"].id]["externalIds"].keys() == {"mail"}
+    assert len(mail.ids("contact")) == 2
+    again = await world.pull("crm", full=True)
+    assert again == {"fetched": 2, "unchanged": 1, "duplicates": 1}
+
+
+async def test_the_copy_that_is_left_after_the_holder_was_deleted_has_the_entity(world: World, crm: RestDouble) -> None:
+    make(crm, "Old", "ana@example.com", at=1)
+    make(crm, "New", "ana@example.com", at=20)
+    await world.connect("crm", crm, **BY_MAIL)
+    await world.pull("crm")
+    [entity] = await world.entities()
+    crm.now = START + 30
+    await world.clock.advance(30)
+    crm.remove("contact", "2")
+    await tell(world, crm, "2", "delete")
+    assert await world.entities() == []
+    assert await world.pull("crm", full=True) == {"fetched": 1, "created": 1}
+    [revived] = await world.entities()
+    assert (revived.id, revived.data["data"]["name"]) == (entity.id, "Old")
+
+
+async def test_two_connections_with_equal_keys_are_two_things(world: World, crm: RestDouble, mail: RestDouble) -> None:
+    make(crm, "Ana", "ana@example.com", at=1)
+    make(mail, "Ana there", "ana@example.com", at=1)
+    await world.connect("crm", crm, "pull", **BY_MAIL)
+    await world.connect("mail", mail, "pull", **BY_MAIL)
+    assert await world.pull("crm") == {"fetched": 1, "created": 1}
+    assert await world.pull("mail") == {"fetched": 1, "created": 1}
+    assert len(await world.entities()) == 2
+
+
+# -- content_hash --
+
+
+async def test_an_unknown_id_with_the_content_of_another_is_not_stored_in_pages_runs_and_events(
+    world: World, crm: RestDouble, mail: RestDouble
+) -> None:
+    behave(crm, capped=1)
+    make(crm, "Ana", "ana@example.com", at=1)
+    make(crm, "Ana", "ana@example.com", at=2)
+    await world.connect("crm", crm, **BY_CONTENT)
+    await world.connect("mail", mail, "push")
+    assert await world.pull("crm") == {"fetched": 2, "created": 1, "duplicates": 1}
+    third = make(crm, "Ana", "ana@example.com", at=3)
+    await tell(world, crm, third, "create")
+    [entity] = await world.entities()
+    assert entity.data["externalIds"]["crm"] == "1"
+    assert len(mail.contacts) == 1
+    await world.clock.advance(1000)
+    assert await world.pull("crm", full=True) == {"fetched": 3, "unchanged": 1, "duplicates": 2}
+
+
+async def test_an_id_that_has_its_entity_keeps_it_and_content_that_nobody_has_any_more_is_free(
+    world: World, crm: RestDouble
+) -> None:
+    make(crm, "Ana", "ana@example.com", at=1)
+    make(crm, "Bo", "bo@example.com", at=1)
+    await world.connect("crm", crm, **BY_CONTENT)
+    assert await world.pull("crm") == {"fetched": 2, "created": 2}
+    crm.now = START + 10
+    crm.edit("contact", "2", {"name": "Ana", "mail": "ana@example.com"})
+    make(crm, "Bo", "bo@example.com", at=11)
+    await world.clock.advance(100)
+    assert await world.pull("crm", full=True) == {"fetched": 3, "unchanged": 1, "updated": 1, "created": 1}
+    assert len(await world.entities()) == 3
+
+
+# -- latest_wins --
+
+
+async def test_what_has_no_time_does_not_replace_what_has_one(world: World, crm: RestDouble) -> None:
+    make(crm, "Ana", "ana@example.com", at=1)
+    await world.connect("crm", crm, dedupe="latest_wins")
+    assert await world.pull("crm") == {"fetched": 1, "created": 1}
+    stamp = crm.manners.stamp
+    behave(crm, stamp=lambda at: None)
+    crm.edit("contact", "1", {"name": "At no time"})
+    await world.clock.advance(100)
+    assert await world.pull("crm", full=True) == {"fetched": 1, "duplicates": 1}
+    assert (await by_name(world)).keys() == {"Ana"}
+    behave(crm, stamp=stamp)
+    crm.now = START + 200
+    crm.edit("contact", "1", {"name": "Later"})
+    await world.clock.advance(100)
+    assert await world.pull("crm", full=True) == {"fetched": 1, "updated": 1}
+
+
+# -- crashes --
+
+
+@pytest.mark.may_block  # it makes a directory for each world
+@pytest.mark.parametrize(
+    ("rules", "counts"),
+    [(BY_MAIL, {"fetched": 4, "created": 2, "updated": 1, "duplicates": 1}), (BY_CONTENT, {"created": 2})],
+    ids=["composite_key", "content_hash"],
+)
+async def test_killed_at_any_port_call_a_pull_ends_with_each_key_once_and_the_same_counts(
+    tmp_path: Path, rules: dict[str, Any], counts: dict[str, int]
+) -> None:
+    counts = {"fetched": 4, "duplicates": 2} | counts
+    numbers = iter(range(10_000))
+
+    async def scenario(crash: CrashAt) -> None:
+        directory, clock = tmp_path / str(next(numbers)), at_start()
+        directory.mkdir()
+        async with system() as crm:
+            behave(crm, capped=2)
+            for number in (1, 1, 2, 1):
+                make(crm, f"Ana {number}", f"ana{number}@example.com", at=len(crm.contacts))
+            async with opened(directory, clock) as world:
+                await world.connect("crm", crm, **rules)
+                task = await world.task("crm")
+                await world.plan.queue_due()
+            with contextlib.suppress(Crash):
+                async with opened(directory, clock, crash=crash, boot="two") as world:
+                    await world.work()
+            await clock.advance(200)
+            async with opened(directory, clock, boot="three") as world:
+                await world.remind()
+                await world.work()
+                assert await world.counts(task) == counts
+                assert len(await world.entities()) == 2
+
+    assert await at_every_call(scenario) > 30
+
+
+async def test_documents_of_keys_are_shown_to_nobody_and_count_for_nothing(world: World, crm: RestDouble) -> None:
+    make(crm, "Ana", "ana@example.com", at=1)
+    make(crm, "Ana", "ana@example.com", at=2)
+    await world.connect("crm", crm, **BY_MAIL)
+    await world.pull("crm")
+    assert len(await world.entities()) == 1
+    kinds = sorted(one.id[:2] for one in await world.everything() if one.id[1] == "~")
+    assert kinds == ["k~", "x~", "x~"]
+    live = await world.ports.documents.count(
+        ENTITIES, f"{TENANT}:contact", (Condition("connectionId", "eq", "crm"),), at_most=10
+    )
+    assert live == 1

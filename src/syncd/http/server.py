@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from syncd import __version__
 from syncd.domain.errors import Unavailable
-from syncd.http import openapi, probes, rendering, webhooks
+from syncd.http import addresses, openapi, probes, rendering, webhooks
 from syncd.http.api import resources
 from syncd.http.api.events import EventStreams
 from syncd.http.auth import Door
@@ -58,6 +58,7 @@ class Server:
                 *openapi.endpoints(routes, __version__),
                 *Dashboard(door=door).endpoints(),
                 *webhooks.ENDPOINTS,
+                *addresses.ENDPOINTS,
             ),
         )
         self._listener: Listener | None = None

@@ -77,6 +77,13 @@ def test_every_document_of_another_system_is_an_entity_whose_fields_survive(docu
     assert entity_of(flat(read), P) == read
 
 
+@pytest.mark.parametrize("path", [*ENTITIES.paths, *ENTITIES.scanned, *ENTITIES.across])
+def test_what_of_an_entity_is_queried_by_lies_where_the_store_looks(path: str) -> None:
+    whole = entity(data={path: "theirs"}, **{path: "ours"})
+    assert flat(whole)[path] == "ours"
+    assert entity_of(flat(whole), P) == whole
+
+
 def test_fields_lie_at_the_top_and_ours_beside_them() -> None:
     stored = flat(entity(data={"name": "Ada", "type": "person", "connectionId": "x"}, version=2))
     assert stored["name"] == "Ada"

@@ -23,16 +23,17 @@ from syncd.domain.times import iso, parse
 if TYPE_CHECKING:
     from syncd.domain.jsontypes import JsonObject
 
+#: Paths by which the store finds entities and what stands beside them.
+_PATHS = (*ENTITIES.paths, *ENTITIES.scanned, *ENTITIES.across)
 #: Fields of ours that queries need, or that people look for first.
-_TOP = ("tenantId", "type", "version", "createdAt", "updatedAt", "deleted", "dirtySince", "schema")
+_TOP = frozenset({"tenantId", "type", "version", "createdAt", "schema", *_PATHS})
 _OURS = "_syncd"
 #: What Cosmos DB puts into every document: https://learn.microsoft.com/azure/cosmos-db/resource-model
 _SYSTEM = ("_rid", "_self", "_etag", "_attachments", "_ts")
-_NO_DATA = frozenset({*_TOP, _OURS, "id", "ttl", *_SYSTEM})
 #: Fields of ours that an old document may have, where they are of this type.
 _KINDS = {"deleted": bool, "schema": int}
 #: Names under which no field of the data may lie at the top. `ttl` would let Cosmos DB expire the document.
-_TAKEN = _NO_DATA | {*ENTITIES.paths, *ENTITIES.scanned, *ENTITIES.across}
+_TAKEN = _TOP | {_OURS, "id", "ttl", *_SYSTEM}
 #: What an id that is made of another system's must not hold: the dot ends a partition, the others Cosmos DB refuses.
 _ESCAPED = {character: f"%{ord(character):02X}" for character in "%./\\?#"}
 
@@ -51,9 +52,7 @@ def flat(entity: JsonObject) -> JsonObject:
     else:
         document = {name: value for name, value in data.items() if name not in _TAKEN}
         ours["data"] = {name: value for name, value in data.items() if name in _TAKEN}
-    for name in _TOP:
-        if name in entity:
-            document[name] = entity[name]
+    document |= {name: value for name, value in entity.items() if name in _TOP}
     document[_OURS] = ours
     return document
 
@@ -70,8 +69,8 @@ def entity_of(document: JsonObject, partition: str) -> JsonObject | None:
 
 
 def _of_flat(document: JsonObject, ours: JsonObject) -> JsonObject:
-    entity = {name: document[name] for name in _TOP if name in document}
-    data = {name: value for name, value in document.items() if name not in _NO_DATA}
+    entity = {name: value for name, value in document.items() if name in _TOP}
+    data = {name: value for name, value in document.items() if name not in _TAKEN}
     data |= ours.get("data", {})
     return {**entity, **ours, "data": data}
 

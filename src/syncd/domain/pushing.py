@@ -39,6 +39,9 @@ LEASE = lease_for(30.0)
 FIRST_CHECK = 120.0
 LAST_CHECK = 3600.0
 
+#: Seconds. Most calls are over by then.
+_FIRST_LOOK = 0.25
+
 PushOperation = Literal["create", "update", "delete"]
 
 
@@ -118,6 +121,14 @@ def lease_until(entity: JsonObject, connection_id: str) -> float | None:
     """When the push lease of a link ends, Unix seconds; None where there is none."""
     lease = entity["links"].get(connection_id, {}).get("push")
     return None if lease is None else parse(lease["until"])
+
+
+def look_again(entity: JsonObject, connection_id: str, now: float) -> float:
+    """When whoever met the lease of another should come back: while it may be a call under way, after as long as that has been
+    under way already. Its holder may have died, and then the lease's end is what is waited for."""
+    lease = entity["links"][connection_id]["push"]
+    until = parse(lease["until"])
+    return min(until, now + max(now - parse(lease["since"]), _FIRST_LOOK))
 
 
 def begin(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, assert_never
 from syncd.domain.errors import Conflict, Invalid, NotUnderstood, Rejected, SyncdError
 from syncd.domain.jsonbody import parse_object
 from syncd.domain.outcomes import DONE, Outcome, Park, Retry, Snooze
-from syncd.domain.pushing import LEASE, begin, lease_until, sending
+from syncd.domain.pushing import LEASE, begin, lease_until, look_again, sending
 from syncd.domain.records import is_alias, owes
 from syncd.domain.retry import SYNC_RETRIES, RetryPolicy, outcome_of
 from syncd.domain.times import parse
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from syncd.domain.errors import Bin
+    from syncd.domain.jsontypes import JsonObject
     from syncd.domain.messages import Envelope
     from syncd.domain.pushing import Sending
     from syncd.flows.intake import Intake
@@ -148,26 +149,18 @@ class Push:
             if document is None:
                 return DONE
             entity = document.data
-            link = entity["links"].get(connection_id, {})
-            if not owes(link):
-                return DONE
-            if "held" in link:
-                return DONE  # until a person has released or dropped it, which the entity says, not a message
             now = self._clock.now()
-            until = lease_until(entity, connection_id)
-            if until is not None and until > now:
-                return Snooze(until=until, reason="another push of this entity to this connection is under way")
+            idle = _idle(entity, connection_id, now)
+            if idle is not None:
+                return idle
+            link = entity["links"][connection_id]
             target = await self._target(entity["tenantId"], connection_id, entity["type"], fresh=fresh)
             wanted = None if isinstance(target, str) else sending(entity, connection_id, target.kind.fields)
             if isinstance(target, str) or wanted is None or not target.can(wanted):
                 if not fresh:  # a debt is forgiven on what stands now, never on what stood some seconds ago
                     fresh = True
                     continue
-                if isinstance(target, str):
-                    self._observe("push_skipped", connectionId=connection_id, reason=target)
-                    if target == "disabled":
-                        return DONE  # the debt stands, and maintenance looks at it again
-                if await self._ledger.settle(document, connection_id):
+                if await self._forgiven(document, connection_id, target):
                     return DONE
                 continue
             tried = wanted.operation == "create" and bool(link.get("create", {}).get("tried"))
@@ -188,6 +181,14 @@ class Push:
             term = document.data["links"][connection_id]["term"]
             return _Leased(target=target, document=document, wanted=wanted, term=term, tried=tried)
         return Retry(after=1.0, reason="the entity is being changed by too many at once", label="contended")
+
+    async def _forgiven(self, document: Document, connection_id: str, target: Target | str) -> bool:
+        """There is nothing to tell it, or nobody to tell. False where the entity changed meanwhile."""
+        if isinstance(target, str):
+            self._observe("push_skipped", connectionId=connection_id, reason=target)
+            if target == "disabled":
+                return True  # the debt stands, and maintenance looks at it again
+        return await self._ledger.settle(document, connection_id)
 
     async def _unanswered(self, document: Document, target: Target, envelope: Envelope) -> Outcome | None:
         """What to do about a create whose end nobody knows, before it is sent again. None: go on."""
@@ -362,6 +363,20 @@ class Push:
             entity_id, connection_id, park.bin, park.reason, hop=envelope.hop, term=term, tried=tried
         )
         return park
+
+
+def _idle(entity: JsonObject, connection_id: str, now: float) -> Outcome | None:
+    """Why nothing is to be done, or not yet. None: something is."""
+    link = entity["links"].get(connection_id, {})
+    if (
+        not owes(link) or "held" in link
+    ):  # held until a person has released or dropped it, which the entity says, not a message
+        return DONE
+    until = lease_until(entity, connection_id)
+    if until is not None and until > now:
+        until = look_again(entity, connection_id, now)
+        return Snooze(until=until, reason="another push of this entity to this connection is under way")
+    return None
 
 
 def _debt(body: bytes) -> tuple[str, str] | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from syncd.adapters.providers import load_providers
 from syncd.bootstrap.ports import Ports
 from syncd.domain.errors import Bin
+from syncd.domain.foreign import CHANGE
 from syncd.domain.outcomes import Outcome
 from syncd.domain.pushing import lease_for
 from syncd.domain.retry import RetryPolicy
@@ -15,6 +16,7 @@ from syncd.flows.accept import KIND as WEBHOOK
 from syncd.flows.accept import Accept
 from syncd.flows.apply import Apply
 from syncd.flows.audit_rows import AuditRows
+from syncd.flows.change import OutboundChanges
 from syncd.flows.conflicts import ConflictLog
 from syncd.flows.deleteguard import DeleteGuard
 from syncd.flows.entities import Entities
@@ -32,6 +34,7 @@ from syncd.flows.registrations import Registrations
 from syncd.flows.subscriptions import Subscriptions
 from syncd.flows.sync import Sync
 from syncd.flows.taskruns import TaskRuns
+from syncd.ports.api import Apis
 from syncd.ports.provider import Providers, schemes_of
 from syncd.ports.queue import Delivery
 from syncd.runtime.work import Handle, Handler, Work
@@ -41,6 +44,7 @@ from syncd.settings import Settings
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flows:
     providers: Providers
+    apis: Apis
     registrations: Registrations
     subscriptions: Subscriptions
     entities: Entities
@@ -52,11 +56,12 @@ class Flows:
     runs: TaskRuns
     guard: DeleteGuard
     ledger: PushLedger
+    changes: OutboundChanges
     audit: AuditTrail
 
     async def park(self, delivery: Delivery, where: Bin, reason: str) -> None:
-        """Set a message aside, and say so where the work stands that it carries: on the audit row of its event, in the link of its
-        push, on its task. May be repeated."""
+        """Set a message aside, and say so where the work stands that it carries: on the audit row of its event or change, in the
+        link of its push, on its task. May be repeated."""
         envelope = delivery.envelope
         if envelope.kind == PUSH:
             await self.push.parked(envelope, delivery.body, where, reason)
@@ -65,6 +70,8 @@ class Flows:
             await self.apply.failed(envelope, reason)
         elif envelope.kind == TASK:
             await self.runs.parked(envelope, where, reason, body=delivery.body)
+        elif envelope.kind == CHANGE:
+            await self.changes.failed(envelope, delivery.body, reason)
 
 
 def build_flows(settings: Settings, ports: Ports, providers: Providers | None = None) -> Flows:
@@ -124,11 +131,14 @@ def build_flows(settings: Settings, ports: Ports, providers: Providers | None = 
         retries=_retries(settings),
         lease=lease_for(settings.http.outgoing_timeout),
     )
+    entities = Entities(documents=documents, subscriptions=subscriptions, hints=hints, clock=clock)
     return Flows(
         providers=providers,
+        apis=apis,
         registrations=registrations,
         subscriptions=subscriptions,
-        entities=Entities(documents=documents, subscriptions=subscriptions, hints=hints, clock=clock),
+        entities=entities,
+        changes=OutboundChanges(documents=documents, entities=entities, rows=rows, clock=clock, observe=observe),
         parked=Parked(documents=documents, queue=queue, clock=clock, observe=observe, debts={PUSH: push}),
         accept=Accept(
             registrations=registrations,
@@ -191,6 +201,9 @@ def handlers_of(settings: Settings, flows: Flows) -> dict[str, Handler]:
     async def task(work: Work) -> Outcome:
         return await flows.sync.handle(work.envelope, work.body, lambda: work.should_pause)
 
+    async def change(work: Work) -> Outcome:
+        return await flows.changes.handle(work.envelope, work.body)
+
     def handler(handle: Handle, queue: str) -> Handler:
         limits = settings.queues[queue]
         return Handler(
@@ -205,6 +218,7 @@ def handlers_of(settings: Settings, flows: Flows) -> dict[str, Handler]:
         WEBHOOK: handler(apply, "sync-outbound"),
         PUSH: handler(push, "sync-outbound"),
         TASK: handler(task, "sync-inbound"),
+        CHANGE: handler(change, "sync-outbound"),
     }
 
 

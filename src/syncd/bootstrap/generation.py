@@ -18,11 +18,13 @@ from syncd.domain.secrets import Secret
 from syncd.flows.jobs import Job
 from syncd.flows.operate.conflicts import ConflictsFlow
 from syncd.flows.operate.connections import ConnectionsFlow
+from syncd.flows.operate.connectiontests import ConnectionTestsFlow
 from syncd.flows.operate.credentials import CredentialStore
 from syncd.flows.operate.entities import EntitiesFlow
 from syncd.flows.operate.events import WebhookEventsFlow
 from syncd.flows.operate.executions import ExecutionsFlow
 from syncd.flows.operate.jobs import JobsFlow
+from syncd.flows.operate.ondemand import OnDemandFlow
 from syncd.flows.operate.providers import ProvidersFlow
 from syncd.flows.operate.queues import QueuesFlow
 from syncd.flows.operate.results import ResultsFlow
@@ -33,6 +35,7 @@ from syncd.flows.operate.vaultkey import VaultKeyFlow
 from syncd.flows.operate.webhooks import WebhooksFlow
 from syncd.flows.overlay import Overlay
 from syncd.flows.planner import Planner
+from syncd.flows.preview import Preview
 from syncd.flows.purge import Purge
 from syncd.flows.purged import Purged
 from syncd.flows.purgesurvey import Survey
@@ -171,6 +174,7 @@ def _operate(loaded: Loaded, flows: Flows, jobs: Sequence[Job], purged: Purged, 
     ports, control, audit = around.ports, around.control, flows.audit
     documents, clock = ports.documents, ports.clock
     webhooks = WebhooksFlow(registrations=flows.registrations, documents=documents, audit=audit)
+    tasks = TasksFlow(documents=documents, clock=clock, audit=audit, control=control, providers=flows.providers)
 
     def check_overlay(values: Mapping[str, object]) -> None:
         loaded.again(overlay=values)
@@ -182,12 +186,30 @@ def _operate(loaded: Loaded, flows: Flows, jobs: Sequence[Job], purged: Purged, 
             clock=clock,
             audit=audit,
             providers=flows.providers,
+            tasks=tasks,
+        ),
+        connection_tests=ConnectionTestsFlow(
+            documents=documents, providers=flows.providers, apis=flows.apis, clock=clock
+        ),
+        on_demand=OnDemandFlow(
+            documents=documents,
+            providers=flows.providers,
+            tasks=tasks,
+            preview=Preview(
+                documents=documents,
+                subscriptions=flows.subscriptions,
+                apis=flows.apis,
+                clock=clock,
+                lag=loaded.settings.sync.lag,
+            ),
+            guard=flows.guard,
+            audit=audit,
         ),
         webhooks=webhooks,
         webhook_events=WebhookEventsFlow(
             documents=documents, queue=ports.queue, webhooks=webhooks, audit=audit, clock=clock
         ),
-        tasks=TasksFlow(documents=documents, clock=clock, audit=audit, control=control, providers=flows.providers),
+        tasks=tasks,
         results=ResultsFlow(documents=documents),
         entities=EntitiesFlow(entities=flows.entities, audit=audit),
         conflicts=ConflictsFlow(documents=documents, entities=flows.entities, audit=audit, clock=clock),

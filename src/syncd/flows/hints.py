@@ -42,6 +42,18 @@ class PushHints:
         if messages:
             await self._queue.send(self._to, messages)
 
+    async def again(self, debts: Iterable[tuple[str, JsonObject, str]]) -> None:
+        """(id, entity, connection) of debts that may have been told before, after `pushing.reminded`: each as its own hop, which no
+        earlier one absorbs."""
+        now = self._clock.now()
+        messages = [
+            hint(entity_id, entity["tenantId"], connection, link["want"], now, hop=link.get("hop", 0))
+            for entity_id, entity, connection in debts
+            for link in (entity["links"][connection],)
+        ]
+        if messages:
+            await self._queue.send(self._to, messages)
+
 
 def hint(entity_id: str, tenant_id: str, connection_id: str, version: int, now: float, *, hop: int = 0) -> Message:
     envelope = Envelope(

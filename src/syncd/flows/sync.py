@@ -158,7 +158,7 @@ class Sync:
             if not pulled.done:
                 return False
         if mode in ("push", "bidirectional") and direction in ("push", "both"):
-            pushed = await self._push_all.slice(connection, kind.name, run_id=run_id, told=told)
+            pushed = await self._push_all.slice(connection, kind, run_id=run_id, told=told)
             total.add(pushed.counts)
             if not pushed.done:
                 return False

@@ -58,6 +58,18 @@ class ConnectionChange(Body):
     credential: dict[str, str] | None = Field(default=None, description="`kind` and its fields; never shown again")
     entities: dict[str, EntityRules] = Field(default_factory=dict)
     enabled: bool = True
+    force: bool = Field(
+        default=False, description="also where linked entities would then lead to objects at another address"
+    )
+
+
+class OneType(Body):
+    entity_type: str | None = Field(default=None, description="only this type; absent: all that the connection lists")
+
+
+class Pull(OneType):
+    since: str | None = Field(default=None, description="read what was changed at or after this time")
+    full: bool = Field(default=False, description="read everything, not only what changed since the last pull")
 
 
 class NewWebhook(Body):

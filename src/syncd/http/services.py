@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from syncd.flows.accept import Accept
     from syncd.flows.operate.conflicts import ConflictsFlow
     from syncd.flows.operate.connections import ConnectionsFlow
+    from syncd.flows.operate.connectiontests import ConnectionTestsFlow
     from syncd.flows.operate.entities import EntitiesFlow
     from syncd.flows.operate.events import WebhookEventsFlow
     from syncd.flows.operate.executions import ExecutionsFlow
     from syncd.flows.operate.jobs import JobsFlow
+    from syncd.flows.operate.ondemand import OnDemandFlow
     from syncd.flows.operate.providers import ProvidersFlow
     from syncd.flows.operate.queues import QueuesFlow
     from syncd.flows.operate.results import ResultsFlow
@@ -45,6 +47,8 @@ class Operate:
     """The use-cases behind the admin API, one per resource."""
 
     connections: ConnectionsFlow
+    connection_tests: ConnectionTestsFlow
+    on_demand: OnDemandFlow
     webhooks: WebhooksFlow
     webhook_events: WebhookEventsFlow
     tasks: TasksFlow

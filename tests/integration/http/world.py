@@ -15,6 +15,10 @@ import aiohttp
 from syncd.adapters.embedded.blobs import open_blobs
 from syncd.adapters.embedded.limiter import EmbeddedLimiter
 from syncd.adapters.embedded.store import Store, open_store
+from syncd.adapters.http.api import HttpApis
+from syncd.adapters.http.client import open_session
+from syncd.adapters.http.limits import Limits
+from syncd.adapters.http.ssrf import OutgoingPolicy
 from syncd.adapters.providers.github import PROVIDER as GITHUB
 from syncd.adapters.providers.rest import PROVIDER as REST
 from syncd.domain.errors import Invalid, NotFound
@@ -32,11 +36,13 @@ from syncd.flows.intake import Intake
 from syncd.flows.jobs import Job, Tick, TickResult
 from syncd.flows.operate.audit import AuditTrail
 from syncd.flows.operate.connections import ConnectionsFlow
+from syncd.flows.operate.connectiontests import ConnectionTestsFlow
 from syncd.flows.operate.credentials import CredentialStore
 from syncd.flows.operate.entities import EntitiesFlow
 from syncd.flows.operate.events import WebhookEventsFlow
 from syncd.flows.operate.executions import ExecutionsFlow
 from syncd.flows.operate.jobs import JobsFlow
+from syncd.flows.operate.ondemand import OnDemandFlow
 from syncd.flows.operate.providers import ProvidersFlow
 from syncd.flows.operate.queues import QueuesFlow
 from syncd.flows.operate.results import ResultsFlow
@@ -47,6 +53,7 @@ from syncd.flows.operate.vaultkey import VaultKeyFlow
 from syncd.flows.operate.webhooks import WebhooksFlow
 from syncd.flows.overlay import Overlay
 from syncd.flows.parked import Parked
+from syncd.flows.preview import Preview
 from syncd.flows.purge import Purge
 from syncd.flows.purged import Purged
 from syncd.flows.purgesurvey import Survey
@@ -61,9 +68,12 @@ from syncd.ports.control import Component, Health
 from syncd.ports.provider import schemes_of
 from syncd.runtime.live import LiveEvents
 from syncd.testing.clock import FrozenClock
+from tests.doubles.client import _OneToken as OneToken
 
 ADMIN, READER, TENANT_1 = "admin-token-0123456789", "reader-token-0123456789", "tenant-1-token-0123456789"
 QUEUES = ("sync-inbound", "sync-outbound")
+#: Calls to a provider that this world's own limits allow.
+PER_MINUTE = 30
 PROVIDERS = {"github": GITHUB, "rest": REST}
 NIGHTLY = parse_schedule("0 0 3 * * *")  # here: the first use of a time zone reads it from the disk
 
@@ -254,6 +264,7 @@ async def opened(
     limits: HttpLimits | None = None,
 ) -> AsyncIterator[World]:
     clock = FrozenClock()
+    policy = OutgoingPolicy(loopback=True)
     observed: list[tuple[str, dict[str, object]]] = []
 
     def observe(event: str, /, **facts: object) -> None:
@@ -262,6 +273,7 @@ async def opened(
     async with (
         open_store(directory, clock=clock, durable=False) as store,
         open_blobs(directory / "blobs") as blobs,
+        open_session(policy=policy) as session,
     ):
         documents, queue = store.documents, store.queue
         vault, control, runs, live = MemoryVault(), Controls(), Runs(), LiveEvents(clock=clock)
@@ -269,7 +281,7 @@ async def opened(
         job = Job(name="finops-daily-sync", schedule=NIGHTLY, run=runs.run, missed="once")
         audit = AuditTrail(documents=documents, clock=clock)
         registrations = Registrations(documents=documents, vault=vault, clock=clock, schemes=schemes_of(PROVIDERS))
-        subscriptions = Subscriptions(documents=documents, clock=clock)
+        subscriptions = Subscriptions(documents=documents, clock=clock, providers=PROVIDERS)
         hints = PushHints(queue=queue, clock=clock)
         entities = Entities(documents=documents, subscriptions=subscriptions, hints=hints, clock=clock)
         intake = Intake(
@@ -278,6 +290,19 @@ async def opened(
             conflicts=ConflictLog(documents=documents, clock=clock, observe=observe),
             hints=hints,
             clock=clock,
+        )
+        guard = DeleteGuard(documents=documents, clock=clock)
+        tasks = TasksFlow(documents=documents, clock=clock, audit=audit, control=control, providers=PROVIDERS)
+        apis = HttpApis(
+            session=session,
+            policy=policy,
+            credentials=OneToken(),
+            limits=Limits(tenant=PER_MINUTE, integration=PER_MINUTE, operations={}),
+            limiter=EmbeddedLimiter(clock=clock),
+            clock=clock,
+            observe=observe,
+            user_agent="syncd-tests",
+            timeout=10.0,
         )
         rows = AuditRows(documents=documents, clock=clock, owner="test/1", sole=True)
         parked = Parked(documents=documents, queue=queue, clock=clock, observe=observe)
@@ -310,12 +335,22 @@ async def opened(
                     clock=clock,
                     audit=audit,
                     providers=PROVIDERS,
+                    tasks=tasks,
+                ),
+                connection_tests=ConnectionTestsFlow(documents=documents, providers=PROVIDERS, apis=apis, clock=clock),
+                on_demand=OnDemandFlow(
+                    documents=documents,
+                    providers=PROVIDERS,
+                    tasks=tasks,
+                    preview=Preview(documents=documents, subscriptions=subscriptions, apis=apis, clock=clock),
+                    guard=guard,
+                    audit=audit,
                 ),
                 webhooks=webhooks,
                 webhook_events=WebhookEventsFlow(
                     documents=documents, queue=queue, webhooks=webhooks, audit=audit, clock=clock
                 ),
-                tasks=TasksFlow(documents=documents, clock=clock, audit=audit, control=control, providers=PROVIDERS),
+                tasks=tasks,
                 results=ResultsFlow(documents=documents),
                 entities=EntitiesFlow(entities=entities, audit=audit),
                 queues=QueuesFlow(queue=queue, parked=parked, clock=clock, audit=audit, names=QUEUES),
@@ -353,7 +388,7 @@ async def opened(
             registrations=registrations,
             subscriptions=subscriptions,
             intake=intake,
-            guard=DeleteGuard(documents=documents, clock=clock),
+            guard=guard,
             rows=rows,
             providers=PROVIDERS,
             clock=clock,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from syncd.domain.collections import CONNECTIONS, REGISTRATIONS
+from syncd.domain.collections import CONNECTIONS, ENTITIES, REGISTRATIONS
 from syncd.domain.dedupe import Identity
 from syncd.domain.errors import Conflict, Invalid, NotFound
 from syncd.domain.ids import check_user_id
 from syncd.domain.merge import Rules
-from syncd.domain.records import DIRECTIONS
+from syncd.domain.records import DIRECTIONS, entity_partition
 from syncd.domain.times import iso
 from syncd.flows.operate.credentials import check_credential
 from syncd.flows.operate.paging import FIRST_PAGE, Listing, Paging, listing, tenant_conditions
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from syncd.domain.principal import Principal
     from syncd.flows.operate.audit import AuditTrail
     from syncd.flows.operate.credentials import CredentialStore
+    from syncd.flows.operate.tasks import TasksFlow
     from syncd.ports.clock import Clock
     from syncd.ports.documents import Document, Documents
     from syncd.ports.provider import Kind, Provider, Providers
@@ -34,6 +35,10 @@ _READERS: tuple[Callable[[JsonObject], object], ...] = (Identity.of_connection, 
 _DESCRIBED = ("settings", "entities")
 #: What an entity type without these fields means.
 ENTITY_DEFAULTS = {"direction": "pull", "dedupe": "external_id", "conflict": "last_write_wins"}
+#: Settings that say, beside the base URL, whose objects they are.
+_WHOSE = ("owner", "repo")
+#: Linked entities are counted no further.
+_MANY = 1000
 
 
 class ConnectionsFlow:
@@ -47,12 +52,14 @@ class ConnectionsFlow:
         clock: Clock,
         audit: AuditTrail,
         providers: Providers,
+        tasks: TasksFlow,
     ) -> None:
         self._documents = documents
         self._credentials = credentials
         self._clock = clock
         self._audit = audit
         self._providers = providers
+        self._tasks = tasks
 
     async def create(
         self, principal: Principal, fields: JsonObject, credential: Mapping[str, str] | None = None
@@ -95,7 +102,7 @@ class ConnectionsFlow:
         return await listing(self._documents, CONNECTIONS, paging=paging, show=shown, where=where)
 
     async def get(self, principal: Principal, identifier: str) -> JsonObject:
-        return shown(await self._find(principal, identifier))
+        return shown(await find_connection(self._documents, principal, identifier))
 
     async def update(
         self,
@@ -105,16 +112,22 @@ class ConnectionsFlow:
         credential: Mapping[str, str] | None = None,
         *,
         etag: str | None = None,
+        force: bool = False,
     ) -> JsonObject:
-        """Change settings, entities, enabled, or the credential. With `etag`, Conflict unless it is the current one."""
+        """Change settings, entities, enabled, or the credential. With `etag`, Conflict unless it is the current one; Conflict also where
+        linked entities would lead to another system's objects, unless `force`.
+
+        A connection that is enabled again is told what it missed: by the task `catchUpTaskId` of the answer."""
         principal.may_operate()
-        found = await self._find(principal, identifier)
+        found = await find_connection(self._documents, principal, identifier)
         data = CONNECTIONS.upgraded(found.data)
         document = {**data, **fields, "updatedAt": iso(self._clock.now())}
         # What was right for an earlier release may be wrong now, and must not keep anybody from switching a connection off.
         self._check(document, credential, all_of_it=not fields.keys().isdisjoint(_DESCRIBED))
         document["entities"] = _with_defaults(document["entities"])
         tenant_id = data["tenantId"]
+        if not force:
+            await self._check_remote(identifier, data, document)
         async with self._audit.change(
             principal, "connection.update", identifier, tenant_id=tenant_id, before=data, after=document
         ):
@@ -132,12 +145,15 @@ class ConnectionsFlow:
             if fresh is not None:
                 await self._credentials.remove(tenant_id, data.get("credentialId"))
         assert stored is not None
-        return shown(stored)
+        answer = shown(stored)
+        if document["enabled"] and not data.get("enabled", True):
+            answer["catchUpTaskId"] = await self._catch_up(principal, stored)
+        return answer
 
     async def delete(self, principal: Principal, identifier: str) -> None:
         """Remove it with its credential. Raises Conflict while a webhook registration uses it."""
         principal.may_operate()
-        found = await self._find(principal, identifier)
+        found = await find_connection(self._documents, principal, identifier)
         users = await self._documents.query(
             REGISTRATIONS, Query(across=True, where=[Condition("connectionId", "eq", identifier)], limit=5)
         )
@@ -151,11 +167,43 @@ class ConnectionsFlow:
             await self._documents.write(CONNECTIONS, identifier, [Delete(identifier, found.etag)])
             await self._credentials.remove(tenant_id, found.data.get("credentialId"))
 
-    async def _find(self, principal: Principal, identifier: str) -> Document:
-        found = await self._documents.get(CONNECTIONS, identifier, identifier)
-        if found is None or not principal.sees(found.data["tenantId"]):
-            raise NotFound(f"there is no connection {identifier!r}")
-        return found
+    async def _catch_up(self, principal: Principal, connection: Document) -> str | None:
+        """The task that tells it what it was owed, and what others changed while nobody told it; None where it takes no pushes."""
+        data = connection.data
+        if all(rules["direction"] == "pull" for rules in data["entities"].values()):
+            return None
+        task = await self._tasks.create(
+            principal,
+            {
+                "tenantId": data["tenantId"],
+                "integrationId": data["integrationId"],
+                "connectionId": connection.id,
+                "syncMode": "push",
+            },
+        )
+        identifier: str = task["id"]
+        return identifier
+
+    async def _check_remote(self, identifier: str, before: JsonObject, after: JsonObject) -> None:
+        """Ids of linked objects mean something only where they were given."""
+        provider = self._providers.get(str(before["integrationId"]))
+        old, new = _remote(provider, before.get("settings", {})), _remote(provider, after.get("settings", {}))
+        if None in (old, new) or old == new:
+            return
+        linked = 0
+        for name in {**before.get("entities", {}), **after.get("entities", {})}:
+            linked += await self._documents.count(
+                ENTITIES,
+                entity_partition(before["tenantId"], name),
+                (Condition("connectionId", "eq", identifier),),
+                at_most=_MANY,
+            )
+        if linked:
+            count = f"{_MANY:,} or more" if linked >= _MANY else str(linked)
+            raise Conflict(
+                f"{count} entities are linked to objects at {old}; at {new} their ids would mean other objects. Make another "
+                "connection for that, or send force where it is the same system at another address"
+            )
 
     def _check(self, fields: JsonObject, credential: Mapping[str, str] | None, *, all_of_it: bool = True) -> None:
         wrong: dict[str, str] = {}
@@ -173,6 +221,25 @@ class ConnectionsFlow:
         if wrong:
             path, text = next(iter(wrong.items()))
             raise Invalid(f"{path}: {text}", errors=wrong)
+
+
+async def find_connection(documents: Documents, principal: Principal, identifier: str) -> Document:
+    """Raises NotFound, also for another tenant's."""
+    found = await documents.get(CONNECTIONS, identifier, identifier)
+    if found is None or not principal.sees(found.data["tenantId"]):
+        raise NotFound(f"there is no connection {identifier!r}")
+    return found
+
+
+def _remote(provider: Provider | None, settings: JsonObject) -> str | None:
+    """Whose objects a connection with these settings has, in words; None where they do not say."""
+    if provider is None or provider.records is None or not settings:
+        return None
+    try:
+        base_url = provider.records.base_url(settings)
+    except Invalid:
+        return None
+    return " ".join([base_url, "/".join(str(settings[name]) for name in _WHOSE if name in settings)]).strip()
 
 
 def _check_entities(entities: JsonObject) -> dict[str, str]:

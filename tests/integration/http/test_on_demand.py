@@ -1,0 +1,129 @@
+"""Pulls, previews, backfills and deletions let through, of one connection, over the API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from syncd.domain.collections import AUDIT, CURSORS, ENTITIES, TASKS
+from syncd.ports.documents import Query
+from tests.doubles.contract import Fault
+from tests.doubles.rest import RestDouble
+from tests.integration.http.connecting import connect, crm_double
+from tests.integration.http.world import READER, World
+
+
+@pytest.fixture
+async def crm() -> AsyncIterator[RestDouble]:
+    async with crm_double() as double:
+        yield double
+
+
+async def preview(world: World, body: object = None) -> Any:
+    answer = await world.api("POST", "/connections/crm/pull?dryRun=true", body)
+    assert answer.status == 200, answer.text
+    [one] = answer.json["types"]
+    return one
+
+
+async def stored(world: World) -> list[Any]:
+    found: list[Any] = []
+    for collection in (ENTITIES, TASKS, CURSORS):
+        found += (await world.store.documents.query(collection, Query(across=True, limit=1000))).items
+    return found
+
+
+async def test_a_pull_is_a_task_with_high_priority_and_says_from_when(world: World, crm: RestDouble) -> None:
+    await connect(world, crm)
+    made = await world.api("POST", "/connections/crm/pull", {"entityType": "contact", "since": "2026-01-01T00:00:00Z"})
+    assert made.status == 202, made.text
+    wanted = {
+        "connectionId": "crm",
+        "syncMode": "pull",
+        "priority": "high",
+        "entityType": "contact",
+        "since": "2026-01-01T00:00:00.000Z",
+        "status": "pending",
+    }
+    assert {name: made.json[name] for name in wanted} == wanted
+    assert world.control.nudged == ["planner"]
+
+
+async def test_a_backfill_is_a_full_task_both_ways(world: World, crm: RestDouble) -> None:
+    await connect(world, crm)
+    made = await world.api("POST", "/connections/crm/backfill")
+    assert (made.status, made.json["syncMode"], made.json["full"]) == (202, "bidirectional", True), made.text
+    assert "entityType" not in made.json
+
+
+@pytest.mark.parametrize("action", ["pull", "pull?dryRun=true", "backfill", "allow-deletes"])
+async def test_what_is_not_there_to_be_asked_for_is_refused_with_its_field(
+    world: World, crm: RestDouble, action: str
+) -> None:
+    await connect(world, crm)
+    where = f"/connections/crm/{action}"
+    answer = await world.api("POST", where, {"entityType": "contract"})
+    assert (answer.status, answer.json["errors"][0]["field"]) == (400, "entityType")
+    assert "it lists contact" in answer.json["detail"]
+    assert (await world.api("POST", where, token=READER)).status == 403
+    assert (await world.api("POST", where.replace("crm", "nobody"))).status == 404
+    if action != "allow-deletes":
+        await world.api("PATCH", "/connections/crm", {"enabled": False})
+        assert (await world.api("POST", where)).status == 409
+
+
+async def test_a_dry_run_says_of_each_record_what_a_pull_would_do_and_writes_nothing(
+    world: World, crm: RestDouble
+) -> None:
+    for number in range(3):
+        crm.put("contact", number)
+    await connect(world, crm)
+    before = await stored(world)
+    found = await preview(world)
+    assert (found["fetched"], found["counts"], found["since"], found["more"]) == (3, {"created": 3}, None, False)
+    first = found["records"][0]
+    assert (first["externalId"], first["entityId"], first["effect"]) == ("1", None, "created")
+    assert {"field": "name", "after": "Ana 0"} in first["changes"]
+    assert await stored(world) == before == []
+
+
+async def test_a_dry_run_reads_a_bounded_part_and_says_that_there_is_more(world: World, crm: RestDouble) -> None:
+    for number in range(120):
+        crm.put("contact", number)
+    await connect(world, crm)
+    found = await preview(world)
+    assert (found["fetched"], found["more"], len(crm.log)) == (100, True, 1)
+
+
+async def test_a_dry_run_that_begins_at_a_time_asks_for_what_changed_since(world: World, crm: RestDouble) -> None:
+    crm.put("contact", 1)
+    crm.now += 3600
+    crm.put("contact", 2)
+    await connect(world, crm)
+    found = await preview(world, {"since": "2023-11-14T22:30:00Z"})
+    assert (found["since"], [one["externalId"] for one in found["records"]]) == ("2023-11-14T22:30:00.000Z", ["2"])
+    wrong = await world.api("POST", "/connections/crm/pull?dryRun=true", {"since": "yesterday"})
+    assert (wrong.status, wrong.json["errors"][0]["field"]) == (400, "since")
+
+
+async def test_a_dry_run_fails_as_a_test_does(world: World, crm: RestDouble) -> None:
+    await connect(world, crm)
+    crm.faults.extend([Fault(status=429, headers={"Retry-After": "9"}), Fault(status=401), Fault(status=404)])
+    answers = [await world.api("POST", "/connections/crm/pull?dryRun=true") for _ in range(3)]
+    assert [one.status for one in answers] == [429, 502, 502]
+    assert answers[0].headers["Retry-After"] == "9"
+    assert "the credential of crm is refused" in answers[1].json["detail"]
+
+
+async def test_deletions_are_let_through_by_a_person_who_is_written_down(world: World, crm: RestDouble) -> None:
+    await connect(world, crm)
+    answer = await world.api("POST", "/connections/crm/allow-deletes")
+    assert answer.json == {"connectionId": "crm", "entityTypes": ["contact"]}
+    found = await world.store.documents.get(CURSORS, "crm", "deletes~contact")
+    assert found is not None
+    assert found.data["allowed"] is True
+    rows = (await world.store.documents.query(AUDIT, Query(across=True, limit=100))).items
+    [row] = [one.data for one in rows if one.data["action"] == "connection.allow-deletes"]
+    assert (row["actor"], row["subject"], row["outcome"]) == ("admin", "crm", "done")

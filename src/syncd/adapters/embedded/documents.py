@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from syncd.adapters.embedded.codec import dumps, loads
 from syncd.adapters.embedded.engine import Engine
+from syncd.adapters.embedded.rows import Row, create, find
 from syncd.adapters.embedded.selection import compile_count, compile_query, cursor_after, table_of
 from syncd.domain.collections import Collection
 from syncd.domain.errors import Conflict, Invalid, TooLarge
@@ -85,11 +86,11 @@ class EmbeddedDocuments:
         self._counter = itertools.count(1)
 
     async def get(self, collection: Collection, partition: str, identifier: str) -> Document | None:
-        found = await self._engine.read(_get_many, table_of(collection), ((partition, identifier),), self._clock.now())
+        found = await self._engine.read(find, table_of(collection), ((partition, identifier),), self._clock.now())
         return _document(collection, found[0])
 
     async def get_many(self, collection: Collection, keys: Sequence[tuple[str, str]]) -> list[Document | None]:
-        found = await self._engine.read(_get_many, table_of(collection), tuple(keys), self._clock.now())
+        found = await self._engine.read(find, table_of(collection), tuple(keys), self._clock.now())
         return [_document(collection, row) for row in found]
 
     async def write(self, collection: Collection, partition: str, writes: Sequence[Write]) -> list[Document | None]:
@@ -137,7 +138,7 @@ class EmbeddedDocuments:
         return await self._engine.write(_sweep, (self._clock.now(), limit))
 
 
-def _document(collection: Collection, row: tuple[str, str, str, str] | None) -> Document | None:
+def _document(collection: Collection, row: Row | None) -> Document | None:
     if row is None:
         return None
     data: JsonObject = collection.upgraded(loads(row[3]))
@@ -148,36 +149,39 @@ def _rows(connection: sqlite3.Connection, statement: str, arguments: Sequence[ob
     return connection.execute(statement, tuple(arguments)).fetchall()
 
 
-def _get_many(
-    connection: sqlite3.Connection, table: str, keys: Sequence[tuple[str, str]], now: float
-) -> list[tuple[str, str, str, str] | None]:
-    statement = (
-        f"SELECT id, partition, etag, body FROM {table}"
-        " WHERE partition = ? AND id = ? AND (expires IS NULL OR expires > ?)"
-    )
-    return [connection.execute(statement, (*key, now)).fetchone() for key in keys]
-
-
 def _write(connection: sqlite3.Connection, batches: Sequence[_Prepared]) -> list[Exception | None]:
     """Every batch for itself: a lost compare-and-set undoes its own batch only."""
     answers: list[Exception | None] = []
     for batch in batches:
-        single = len(batch.steps) == 1
-        if not single:
-            connection.execute("SAVEPOINT batch")
+        if len(batch.steps) == 1:
+            answers.append(_one_by_one(connection, batch))
+            continue
+        connection.execute("SAVEPOINT batch")
         answer: Exception | None = None
-        for index, step in enumerate(batch.steps):
-            if not _apply(connection, batch, *step):
-                answer = Conflict(
-                    f"{type(step[0]).__name__.lower()} of {step[0].id!r} in {batch.table} lost", index=index
-                )
-                break
-        if not single:
+        if not _at_once(connection, batch):
+            connection.execute("ROLLBACK TO batch")
+            answer = _one_by_one(connection, batch)
             if answer is not None:
                 connection.execute("ROLLBACK TO batch")
-            connection.execute("RELEASE batch")
+        connection.execute("RELEASE batch")
         answers.append(answer)
     return answers
+
+
+def _at_once(connection: sqlite3.Connection, batch: _Prepared) -> bool:
+    """A batch of new documents, as a page of a pull brings them, in sets. False for any other, and where one is there already."""
+    if not all(isinstance(step[0], Create) for step in batch.steps):
+        return False
+    rows = [(batch.partition, write.id, etag, expires, body) for write, body, etag, expires in batch.steps]
+    return create(connection, batch.table, rows, batch.now)
+
+
+def _one_by_one(connection: sqlite3.Connection, batch: _Prepared) -> Exception | None:
+    """The Conflict of the first write that lost."""
+    for index, step in enumerate(batch.steps):
+        if not _apply(connection, batch, *step):
+            return Conflict(f"{type(step[0]).__name__.lower()} of {step[0].id!r} in {batch.table} lost", index=index)
+    return None
 
 
 def _apply(

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from syncd.domain.collections import AUDIT, CURSORS, ENTITIES, TASKS
-from syncd.ports.documents import Query
+from syncd.domain.records import alias, alias_id
+from syncd.ports.documents import Create, Query
 from tests.doubles.contract import Fault
 from tests.doubles.rest import RestDouble
 from tests.integration.http.connecting import connect, crm_double
@@ -127,3 +128,54 @@ async def test_deletions_are_let_through_by_a_person_who_is_written_down(world: 
     rows = (await world.store.documents.query(AUDIT, Query(across=True, limit=100))).items
     [row] = [one.data for one in rows if one.data["action"] == "connection.allow-deletes"]
     assert (row["actor"], row["subject"], row["outcome"]) == ("admin", "crm", "done")
+
+
+# -- changes of a connection --
+
+
+async def link(world: World, external_id: str) -> None:
+    """An entity that the connection knows."""
+    partition, entity = "tenant-1:contact", f"tenant-1:contact.{external_id}"
+    known = alias("crm", external_id, entity)
+    await world.store.documents.write(ENTITIES, partition, [Create(alias_id("crm", external_id), known)])
+
+
+async def test_links_keep_a_connection_at_the_system_that_gave_their_ids(world: World, crm: RestDouble) -> None:
+    await connect(world, crm)
+    elsewhere = {"settings": {**crm.settings(), "baseUrl": "https://crm.example/api"}}
+    unlinked = await world.api("PATCH", "/connections/crm", elsewhere)
+    assert unlinked.status == 200, "nothing is linked yet"
+    await link(world, "1")
+    await link(world, "2")
+    back = {"settings": crm.settings()}
+    refused = await world.api("PATCH", "/connections/crm", back)
+    assert refused.status == 409
+    assert f"2 entities are linked to objects at https://crm.example/api; at {crm.url}/api" in refused.json["detail"]
+    headers = {"X-Client": "another"}
+    other = await world.api("PATCH", "/connections/crm", {"settings": {**elsewhere["settings"], "headers": headers}})
+    assert other.status == 200, "what does not say whose objects they are may change"
+    forced = await world.api("PATCH", "/connections/crm", {**back, "force": True})
+    assert (forced.status, forced.json["settings"]["baseUrl"]) == (200, f"{crm.url}/api")
+    assert "force" not in forced.json
+
+
+async def test_another_repository_holds_other_objects(world: World) -> None:
+    await world.connection("crm", entities={"contact": {"direction": "pull"}})
+    await link(world, "1")
+    for settings, status in (({"owner": "o", "repo": "other"}, 409), ({"owner": "o", "repo": "r"}, 200)):
+        assert (await world.api("PATCH", "/connections/crm", {"settings": settings})).status == status
+
+
+@pytest.mark.parametrize(("direction", "told"), [("both", True), ("push", True), ("pull", False)])
+async def test_a_connection_that_is_enabled_again_is_told_what_it_missed(
+    world: World, crm: RestDouble, direction: str, told: bool
+) -> None:
+    await connect(world, crm, direction=direction)
+    assert "catchUpTaskId" not in (await world.api("PATCH", "/connections/crm", {"enabled": False})).json
+    enabled = await world.api("PATCH", "/connections/crm", {"enabled": True})
+    assert ("catchUpTaskId" in enabled.json) is told, enabled.text
+    tasks = (await world.api("GET", "/tasks")).json["items"]
+    assert [(one["id"], one["syncMode"]) for one in tasks] == (
+        [(enabled.json["catchUpTaskId"], "push")] if told else []
+    )
+    assert "catchUpTaskId" not in (await world.api("PATCH", "/connections/crm", {"enabled": True})).json

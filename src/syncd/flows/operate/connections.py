@@ -146,8 +146,8 @@ class ConnectionsFlow:
                 await self._credentials.remove(tenant_id, data.get("credentialId"))
         assert stored is not None
         answer = shown(stored)
-        if document["enabled"] and not data.get("enabled", True):
-            answer["catchUpTaskId"] = await self._catch_up(principal, stored)
+        if document.get("enabled", True) and not data.get("enabled", True):
+            answer |= await self._catch_up(principal, stored)
         return answer
 
     async def delete(self, principal: Principal, identifier: str) -> None:
@@ -167,11 +167,11 @@ class ConnectionsFlow:
             await self._documents.write(CONNECTIONS, identifier, [Delete(identifier, found.etag)])
             await self._credentials.remove(tenant_id, found.data.get("credentialId"))
 
-    async def _catch_up(self, principal: Principal, connection: Document) -> str | None:
-        """The task that tells it what it was owed, and what others changed while nobody told it; None where it takes no pushes."""
+    async def _catch_up(self, principal: Principal, connection: Document) -> JsonObject:
+        """The task that tells it what it was owed, and what others changed while nobody told it; none where it takes no pushes."""
         data = connection.data
         if all(rules["direction"] == "pull" for rules in data["entities"].values()):
-            return None
+            return {}
         task = await self._tasks.create(
             principal,
             {
@@ -181,8 +181,7 @@ class ConnectionsFlow:
                 "syncMode": "push",
             },
         )
-        identifier: str = task["id"]
-        return identifier
+        return {"catchUpTaskId": task["id"]}
 
     async def _check_remote(self, identifier: str, before: JsonObject, after: JsonObject) -> None:
         """Ids of linked objects mean something only where they were given."""

@@ -94,7 +94,7 @@ def _alike(left: Json, right: Json) -> bool:
 
 def canonical(value: Json) -> str:
     """One text per value: names sorted, no blanks. For hashes and for ties that every replica must break alike."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def _object(pairs: list[tuple[str, Json]]) -> JsonObject:
@@ -162,4 +162,5 @@ def _check_characters(value: Json) -> None:
         raise NotUnderstood("the body holds half of a surrogate pair, which is no character") from None
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _READER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite)

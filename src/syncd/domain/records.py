@@ -91,6 +91,8 @@ class Change:
 def changed_fields(before: JsonObject, after: JsonObject) -> set[str]:
     if before is after:
         return set()
+    if not before:
+        return set(after)
     changed = {name for name, value in after.items() if not same(before.get(name, ABSENT), value)}
     return changed | (before.keys() - after.keys())
 

@@ -13,8 +13,9 @@ HOUR = 3600.0
 DAY = 86400.0
 
 
+@lru_cache(maxsize=1024)
 def iso(seconds: float) -> str:
-    """`1700000000.5` -> `2023-11-14T22:13:20.500Z`."""
+    """`1700000000.5` -> `2023-11-14T22:13:20.500Z`. Cached, because a record is written with one moment in many places."""
     milliseconds = round(seconds * 1000)
     return f"{_to_the_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 

@@ -133,6 +133,8 @@ async def test_a_record_of_ten_megabytes_is_read_and_twenty_are_refused() -> Non
     [
         (b"<html><h1>Sign in</h1></html>", ServerFault, "not JSON"),
         (b'{"data": [', ServerFault, "not JSON"),
+        (b"", ServerFault, "not JSON"),
+        (b"  \n", ServerFault, "not JSON"),
         ({"data": {}}, ServerFault, "holds no list at data"),
         ({"items": []}, ServerFault, "holds no list at data"),
         ([], ServerFault, "holds no list at data"),
@@ -155,9 +157,7 @@ async def test_an_answer_that_holds_no_list_is_an_error_and_never_an_empty_list(
         await page(always(body))
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"  \n", {"data": []}, {"data": None}, {"data": [], "error": None, "errors": []}]
-)
+@pytest.mark.parametrize("body", [b"", {"data": []}, {"data": None}, {"data": [], "error": None, "errors": []}])
 async def test_what_is_really_empty_is_an_empty_page(body: Any) -> None:
     found = await page(always(body, status=204 if body == b"" else 200), paging="page")
     assert (list(found.records), list(found.unreadable), found.next) == ([], [], None)

@@ -1,10 +1,11 @@
 """How far a connection's pulls of one type are. Pure.
 
     {tenantId, connectionId, entityType, watermark?, validator?, queryHash?, run?, lease?, term, updatedAt}
-    run {id, since?, gap?, full, cursor?, page, servedAt?, validator?, counts, failures, circle, restarted?, finished?, error?}
+    run {id, since?, gap?, full, cursor?, page, askedAt, servedAt?, stamped?, validator?, counts, failures, circle, restarted?,
+         finished?, error?}
 
-The watermark is the provider's clock when it answered the first page of the last run that came to its end: ours is never compared with
-its times. It moves only after the last page, because what is edited behind a running pull is seen by nobody else. `queryHash` says what
+The watermark is the provider's clock when it answered the first page of the last run that came to its end: ours is never
+compared with its objects' times. It moves only after the last page, because what is edited behind a running pull is seen by nobody else. `queryHash` says what
 was asked for; asked for something else, the pull begins from nothing.
 """
 
@@ -25,6 +26,8 @@ COUNTS = ("fetched", "created", "updated", "unchanged", "deleted", "duplicates",
 MOST_FAILURES = 100
 #: A holder that is not heard of for so long has died. Seconds; each page renews it.
 LEASE = 90.0
+#: A provider's Date is believed up to so far ahead of our clock. Local time under the name of GMT is off by an hour or more. Seconds.
+_AHEAD = 600.0
 
 
 def query_hash(settings: JsonObject, entity_type: str) -> str:
@@ -100,19 +103,34 @@ def advanced(
     served_at: float | None,
     validator: str | None,
     now: float,
+    asked_at: float | None = None,
+    newest: float | None = None,
 ) -> JsonObject:
-    """After a page is stored."""
+    """After a page is stored. `asked_at` and `newest` matter where `doubted`: when the page was asked for, by our clock, and the
+    latest time of change in it, by the provider's."""
     run = dict(data["run"])
     run["counts"] = {name: run["counts"][name] + counts.get(name, 0) for name in COUNTS}
     run["failures"] = [*run["failures"], *failures][:MOST_FAILURES]
+    asked_at = now if asked_at is None else asked_at
     if run["page"] == 0:
-        run["servedAt"] = None if served_at is None else iso(served_at)
+        run["servedAt"] = None if served_at is None or doubted(served_at, asked_at) else iso(served_at)
+        run["askedAt"] = iso(asked_at)
         run["validator"] = validator
+    if newest is not None and run["servedAt"] is None:
+        # What had been changed when this page was asked for was changed at most so much after the first page was served.
+        seen = iso(newest - max(0.0, asked_at - parse(run["askedAt"])))
+        run["stamped"] = max(run.get("stamped") or seen, seen)
     run["page"] += 1
     run["cursor"] = following
     run["circle"] = _round(run["circle"], following)
     lease = {**data["lease"], "until": iso(now + LEASE)}
     return {**data, "run": run, "lease": lease, "updatedAt": iso(now)}
+
+
+def doubted(served_at: float | None, asked_at: float) -> bool:
+    """Is the provider's Date absent, or ahead of our time by more than clocks are? A watermark that lies in the future of the objects'
+    own times hides changes, so the latest of these is believed instead. One that lies behind costs a few unchanged records."""
+    return served_at is None or served_at > asked_at + _AHEAD
 
 
 def in_circle(data: JsonObject) -> bool:
@@ -144,6 +162,7 @@ def restarted(data: JsonObject) -> JsonObject:
         "failures": [],
         "circle": [None, 1, 0, False],
         "ask": None,
+        "stamped": None,
         "restarted": True,
     }
     return {**data, "run": run}
@@ -160,6 +179,8 @@ def finished(data: JsonObject, *, now: float, error: str | None = None) -> JsonO
         return data
     if run.get("servedAt") is not None:
         data["watermark"] = run["servedAt"]
+    elif run.get("stamped") is not None:
+        data["watermark"] = max(run["stamped"], data.get("watermark") or run["stamped"])
     data["validator"] = run.get("validator") if run["since"] is not None else None
     return data
 

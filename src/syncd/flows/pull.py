@@ -18,13 +18,7 @@ import anyio
 from syncd.domain.dedupe import Identity, dedupe
 from syncd.domain.errors import Conflict, Held, LeaseLost, NotFound, Overloaded, Rejected, TooLarge
 from syncd.domain.jsonbody import canonical
-from syncd.domain.pullcursor import (
-    advanced,
-    finished,
-    given_up,
-    in_circle,
-    restarted,
-)
+from syncd.domain.pullcursor import advanced, doubted, finished, given_up, in_circle, restarted
 from syncd.domain.times import parse
 from syncd.flows.accounts import account_of, incoming_of, rules_of
 from syncd.flows.creating import WAIT
@@ -163,6 +157,8 @@ class Pull:
                 served_at=page.served_at,
                 validator=coming.fetch.validator if page.unchanged else page.validator,
                 now=self._clock.now(),
+                asked_at=coming.asked_at,
+                newest=_newest(page, coming.asked_at) if doubted(page.served_at, coming.asked_at) else None,
             )
             error = "the provider's pages lead back to where they began" if in_circle(data) else None
             if page.next is None or error is not None:
@@ -313,6 +309,12 @@ def _cursor_is_lost(coming: _Page, data: JsonObject) -> bool:
     """Page cursors expire: then the run begins again from its watermark, once."""
     refused = isinstance(coming.error, Rejected | NotFound)
     return refused and coming.fetch.cursor is not None and not data["run"].get("restarted")
+
+
+def _newest(page: RecordPage, asked_at: float) -> float | None:
+    """The latest time of change in a page; not those that are in the future by every clock there is."""
+    latest = asked_at if page.served_at is None else page.served_at
+    return max((at for one in page.records if (at := one.updated_at) is not None and at <= latest), default=None)
 
 
 def _slice(data: JsonObject, *, done: bool) -> Slice:

@@ -108,7 +108,7 @@ class _Rest:
         )
         path = fetch.cursor if linked and fetch.cursor is not None else kind.list
         reply = await api.request("GET", path, operation="fetch", query=query, headers=plan.headers)
-        body = reply.json() if reply.body.strip() else None  # 204 and nothing at all: an empty list
+        body = _listed(reply)
         items = _items(kind, body)
         records, unreadable = kind.shape.page(items)
         following = kind.paging.following(
@@ -139,7 +139,7 @@ class _Rest:
             raise Invalid(f"types.{kind}.creates is not lookup: what an earlier create made cannot be found")
         query = {**one.query, one.marker_parameter: key}
         reply = await api.request("GET", one.list, operation="fetch", query=query, headers=plan.headers)
-        items = _items(one, reply.json() if reply.body.strip() else None)
+        items = _items(one, _listed(reply))
         marked = getter(one.marker)
         for item in items:
             if marked(item) == key:
@@ -285,6 +285,11 @@ def _etag(version: str) -> str:
 
 
 # -- what is answered --
+
+
+def _listed(reply: Reply) -> Json:
+    """204 says that there is nothing. A 200 with nothing in it is how many a crashed script answers, and no empty list."""
+    return None if reply.status == 204 else reply.json()
 
 
 def _items(one: TypePlan, body: Json) -> Sequence[Json]:

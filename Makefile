@@ -20,7 +20,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | while IFS= read -r line; do \
 		printf '  make %-8s %s\n' "$${line%% - *}" "$${line#* - }"; done
 
-demo: $(VENV)/.run ## a daemon of its own takes 1,000 webhooks, is killed half-way, and counts them; then the status page (DEMO_EXIT=1: no page)
+demo: $(VENV)/.run ## a daemon of its own keeps two sample systems in step, is killed in the middle, and shows the books; then the status page (DEMO_EXIT=1: no page)
 	@exec $(BIN)/syncd demo
 
 run: $(VENV)/.run ## the daemon with config/syncd.toml (CONFIG=... for another file)

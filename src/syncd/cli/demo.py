@@ -13,10 +13,16 @@ _OFF = frozenset({"", "0", "false", "no", "off"})
 
 @click.command("demo")
 @click.option("--leave", is_flag=True, help="End after the summary instead of running on; also DEMO_EXIT=1.")
-def command(leave: bool) -> int:
-    """Send a daemon of its own 1,000 webhooks, kill -9 it in the middle, start it again, and count from its API.
+@click.option(
+    "--contacts", type=click.IntRange(100, 20_000), default=1000, show_default=True, help="In the sample CRM."
+)
+@click.option("--events", type=click.IntRange(50, 50_000), default=1000, show_default=True, help="That GitHub sends.")
+def command(leave: bool, contacts: int, events: int) -> int:
+    """A daemon of its own keeps a sample CRM and a mail list in step, takes 1,000 webhooks, is killed with kill -9 in the middle of it
+    all, is started again, and is held to account from its API and from the records of both systems.
 
-    Nothing of yours is read or touched. Exit code 0 where every delivery had its effect exactly once, else 1.
+    Nothing of yours is read or touched. Exit code 0 where nothing was lost and nothing doubled, else 1.
     """
     tour: Callable[..., int] = import_module("syncd.demo.tour").guided_tour
-    return tour(leave=leave or os.environ.get("DEMO_EXIT", "").strip().lower() not in _OFF)
+    leave = leave or os.environ.get("DEMO_EXIT", "").strip().lower() not in _OFF
+    return tour(leave=leave, contacts=contacts, events=events)

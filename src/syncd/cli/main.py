@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "config": ("config", "command", "Show effective settings and every environment name."),
     "migrate": ("migrate", "command", "Make a configuration from an .env, local.settings.json or host.json."),
     "status": ("status", "command", "Whether the daemon is ready, and how its parts are."),
-    "demo": ("demo", "command", "Send a daemon 1,000 webhooks, kill it half-way, and count."),
+    "demo": ("demo", "command", "Two systems kept in step, 1,000 webhooks, a kill -9, and the books."),
     "jobs": ("jobs", "command", "List, show, run, pause and resume scheduled jobs."),
     "tasks": ("tasks", "command", "Add, list, show, cancel and retry sync tasks."),
     "results": ("results", "command", "List and show results of sync tasks."),

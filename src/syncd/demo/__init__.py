@@ -1,10 +1,17 @@
-"""The guided tour: the real daemon, killed in the middle of a thousand webhooks, and what its API says afterwards.
+"""The guided tour: the real daemon between two systems, killed in the middle of it all, and what everybody's records say afterwards.
 
-tour        the story: start, send, kill -9, start again, read back, say what was found
-issues      the made-up deliveries
-sender      a process of its own that behaves as a provider: nothing but a 2xx ends a delivery
-processes   the children, none of which outlives the tour
-readback    what the API says
-verdict     the API's answers held against the sender's log
-narration   words, and a bar where there is a terminal
+tour          its directory, its signals, its exit code
+story         what happens, in order
+acts          what people do meanwhile: an edit, two conflicts, a repair
+cast          the processes that take part
+processes     children, none of which outlives the tour
+
+crm           a sample system with webhooks (crmhooks)      maillist   another one, with other manners
+system        what both have in common                      contacts   what they hold
+connections   how syncd is told of both: settings of the provider `rest`
+sender        behaves as GitHub: nothing but a 2xx ends a delivery (issues: what it delivers; delivering: how far it is)
+
+readback      the daemon's API                              desk       the people at a sample system
+books         three systems held against each other         verdict    GitHub's deliveries held against what became of them
+report        the closing table                             narration  words, and bars where there is a terminal
 """

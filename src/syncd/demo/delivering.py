@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-
-from syncd.demo.narration import Counting
+from collections.abc import Callable
 
 
 class Delivering:
@@ -22,7 +21,7 @@ class Delivering:
         """Different deliveries that were answered 2xx."""
         return len(self._ended)
 
-    async def follow(self, lines: asyncio.StreamReader | None, counting: Counting) -> None:
+    async def follow(self, lines: asyncio.StreamReader | None, tell: Callable[[int], None]) -> None:
         assert lines is not None
         async for line in lines:
             said = json.loads(line)
@@ -30,7 +29,7 @@ class Delivering:
                 continue
             if said["what"] == "answered":
                 self._ended.add(said["delivery"])
-                counting.delivered(self.delivered)
+                tell(self.delivered)
             elif said["lost"]:
                 self.unanswered += 1
             async with self._moved:
@@ -39,7 +38,7 @@ class Delivering:
         async with self._moved:
             self._moved.notify_all()
 
-    async def reached(self, count: int) -> None:
-        """Wait until so many deliveries ended, or the sender did."""
+    async def ended(self) -> None:
+        """Wait until the sender did."""
         async with self._moved:
-            await self._moved.wait_for(lambda: self.delivered >= count or self._over)
+            await self._moved.wait_for(lambda: self._over)

@@ -4,7 +4,7 @@ output."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -31,16 +31,17 @@ class Narrator:
         self._told.print(Text(text, style=style))
 
     @contextmanager
-    def counting(self, total: int) -> Iterator[Counting]:
-        counts = _Bars(self._told, total) if self._told.is_terminal else _Lines(self, total)
+    def counting(self, totals: Mapping[str, int]) -> Iterator[Counting]:
+        """One bar for each name."""
+        counts = _Bars(self._told, totals) if self._told.is_terminal else _Lines(self, totals)
         with counts.shown():
             yield counts
 
     def table(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
         """Rows of what, figure, and where the figure is from."""
         table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
-        table.add_column("what")
-        table.add_column("figure", justify="right")
+        table.add_column("what", no_wrap=True)
+        table.add_column("figure", justify="right", no_wrap=True)
         table.add_column("read from", style="dim")
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
@@ -51,53 +52,45 @@ class Narrator:
 
 
 class Counting:
-    """Two figures that grow to the same total: deliveries answered 2xx, and events applied."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
+    """Figures that grow to their totals."""
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         yield
 
-    def delivered(self, count: int) -> None: ...
-
-    def processed(self, count: int) -> None: ...
+    def reached(self, name: str, count: int) -> None: ...
 
 
 class _Bars(Counting):
-    def __init__(self, console: Console, total: int) -> None:
-        super().__init__(total)
+    def __init__(self, console: Console, totals: Mapping[str, int]) -> None:
         self._bars = Progress(
-            TextColumn("  {task.description:<10}"),
-            BarColumn(50),
+            TextColumn("  {task.description:<18}"),
+            BarColumn(40),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=console,
         )
-        self._delivered: TaskID = self._bars.add_task("delivered", total=total)
-        self._processed: TaskID = self._bars.add_task("processed", total=total)
+        self._tasks: dict[str, TaskID] = {
+            name: self._bars.add_task(name, total=total) for name, total in totals.items()
+        }
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         with self._bars:
             yield
 
-    def delivered(self, count: int) -> None:
-        self._bars.update(self._delivered, completed=count)
-
-    def processed(self, count: int) -> None:
-        self._bars.update(self._processed, completed=count)
+    def reached(self, name: str, count: int) -> None:
+        self._bars.update(self._tasks[name], completed=count)
 
 
 class _Lines(Counting):
-    def __init__(self, narrator: Narrator, total: int) -> None:
-        super().__init__(total)
+    def __init__(self, narrator: Narrator, totals: Mapping[str, int]) -> None:
         self._narrator = narrator
-        self._said = 0
+        self._totals = totals
+        self._said = dict.fromkeys(totals, 0)
 
-    def delivered(self, count: int) -> None:
-        share = count * _SHARES // self.total
-        if share > self._said:
-            self._said = share
-            self._narrator.say(f"  {count:,} of {self.total:,} delivered")
+    def reached(self, name: str, count: int) -> None:
+        share = count * _SHARES // self._totals[name]
+        if share > self._said[name]:
+            self._said[name] = share
+            self._narrator.say(f"  {name}: {count:,} of {self._totals[name]:,}")

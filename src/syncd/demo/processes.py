@@ -93,8 +93,9 @@ def kept_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
 
 
-def free_port() -> int:
-    """A loopback port that nobody listens on now. Raises SyncdError."""
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody listens on now. Raises SyncdError."""
+    found: list[int] = []
     for port in random.sample(_PORTS, len(_PORTS)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -102,5 +103,7 @@ def free_port() -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        found.append(port)
+        if len(found) == count:
+            return found
     raise SyncdError(f"every port from {_PORTS.start} to {_PORTS.stop - 1} is taken on this machine")

@@ -1,4 +1,4 @@
-"""The admin API as the tour uses it: a connection and a registration are made, and everything is read back."""
+"""The admin API as the tour uses it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from typing import Self
 
 import aiohttp
 
-from syncd.demo.verdict import Seen
 from syncd.domain.errors import SyncdError
 from syncd.domain.jsontypes import JsonObject
 
-TENANT, CONNECTION, REGISTRATION = "acme", "github-shop", "github-shop-hook"
-ENTITY = "issue"
 #: Most that a page of the API holds.
 PAGE = 1000
 #: Between two looks at something that gives no signal. Seconds.
@@ -66,27 +63,6 @@ class Api:
             found: JsonObject = await answer.json()
             return found
 
-    async def register(self, secret: str) -> str:
-        """A connection that takes issues, and a registration for it; the address to which webhooks go."""
-        connection: JsonObject = {
-            "id": CONNECTION,
-            "tenantId": TENANT,
-            "integrationId": "github",
-            "settings": {"owner": "acme", "repo": "shop"},
-            "entities": {ENTITY: {"direction": "pull"}},
-        }
-        registration: JsonObject = {
-            "id": REGISTRATION,
-            "tenantId": TENANT,
-            "integrationId": "github",
-            "connectionId": CONNECTION,
-            "scheme": "github",
-            "secret": secret,
-        }
-        await self.ask("POST", "/connections", connection)
-        await self.ask("POST", "/webhooks", registration)
-        return f"{self._url}/webhooks/{REGISTRATION}/events"
-
     async def queues(self) -> list[JsonObject]:
         items: list[JsonObject] = (await self.ask("GET", "/queues"))["items"]
         return items
@@ -97,15 +73,7 @@ class Api:
             int(queue[state] or 0) for queue in await self.queues() for state in ("ready", "leased", "scheduled")
         )
 
-    async def everything(self) -> Seen:
-        return Seen(
-            rows=await self._all(f"/webhooks/{REGISTRATION}/events"),
-            entities=await self._all(f"/entities/{ENTITY}", tenantId=TENANT),
-            queues=await self.queues(),
-            connection_id=CONNECTION,
-        )
-
-    async def _all(self, path: str, **query: str) -> list[JsonObject]:
+    async def all(self, path: str, **query: str) -> list[JsonObject]:
         items: list[JsonObject] = []
         cursor = ""
         while True:

@@ -35,6 +35,8 @@ class Verdict:
     """Of these, the ones with a row `processed`."""
     twice: int
     """Effects beyond the one that each event may have."""
+    lost: int
+    """Deliveries and effects that should be there and are not."""
     tries: int
     duplicates: int
     """Tries that were answered `duplicate`."""
@@ -98,6 +100,7 @@ def judge(log: Iterable[JsonObject], seen: Seen, *, planned: int) -> Verdict:
         sent=len(sent),
         processed=len(sent & processed),
         twice=effects.twice + second_rows,
+        lost=never + len(lost) + effects.missing + effects.stale,
         tries=sum(line["what"] == "sending" for line in lines),
         duplicates=sum(line.get("answer") == "duplicate" for line in answered),
         unanswered=sum(line["what"] == "failed" for line in lines),

@@ -1,0 +1,128 @@
+"""What people do in the tour: an edit here, edits on both sides, and the repair of a message that nobody could read.
+
+All of it goes over the daemon's API and the desk of the CRM, and each act ends when the API shows what came of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from syncd.demo.connections import CONTACT, CRM, MAIL, TENANT
+from syncd.demo.desk import Desk
+from syncd.demo.narration import Narrator
+from syncd.demo.readback import LOOK, Api
+from syncd.domain.jsontypes import JsonObject
+
+_T = TypeVar("_T")
+
+QUEUE = "sync-outbound"
+#: The contacts that only the tour changes.
+EDITED, BY_RULE, BY_PERSON, UNREADABLE = "1001", "1002", "1003", "1004"
+
+
+@dataclass(slots=True)
+class Acts:
+    api: Api
+    crm: Desk
+    narrator: Narrator
+    found: dict[str, str] = field(default_factory=dict)
+    """Contact of the CRM -> id of its entity."""
+    returns: dict[str, int] = field(default_factory=dict)
+    """Contact of the CRM -> how many writes it is owed there."""
+    repaired: int = 0
+
+    async def play(self) -> None:
+        await until(self._at_rest)
+        await self._edit()
+        await self._both_sides()
+        await self._unreadable()
+
+    async def _edit(self) -> None:
+        entity = await self._entity(EDITED)
+        await self._put(entity, company="Edited Here & Co")
+        self.returns[EDITED] = 1
+        await until(lambda: self._settled(EDITED))
+        self.narrator.say(
+            f"   Edited here: contact {EDITED} has another company, and the CRM and the mail list have it, too."
+        )
+
+    async def _both_sides(self) -> None:
+        """The CRM's webhook is late, as webhooks are: neither side knows of the other's change."""
+        rule, person = await self._entity(BY_RULE), await self._entity(BY_PERSON)
+        await self.crm.ask("POST", "/hooks", {"held": True})
+        await self.crm.change(BY_RULE, phone="+49 40 1111111")
+        await self.crm.change(BY_PERSON, note="pays late")
+        await self._put(rule, phone="+49 40 2222222")
+        self.returns[BY_RULE] = 1
+        await self._put(person, note="pays early")
+        await until(lambda: self._recorded(BY_RULE, "resolved"))
+        await until(lambda: self._recorded(BY_PERSON, "open"))
+        await self.crm.ask("POST", "/hooks", {"held": False})
+        self.narrator.say(
+            f"   Changed here and in the CRM: the phone of {BY_RULE} (rule: the later change wins), and the"
+        )
+        self.narrator.say(f"   note of {BY_PERSON} (rule: a person decides; until then neither side is told).")
+
+    async def _unreadable(self) -> None:
+        """Its webhook carries a date that is none. It is set aside, repaired and sent through again."""
+        changed = await self.crm.change(UNREADABLE, undated=True, phone="+49 40 3333333")
+        [parked] = await until(self._parked)
+        self.narrator.say(f"   A webhook of the CRM about {UNREADABLE} is parked: {parked['reason'][:90]}")
+        where = f"/queues/{QUEUE}/parked/{parked['id']}"
+        body = json.loads((await self.api.ask("GET", where))["body"])
+        body["data"]["updatedAt"] = changed["updatedAt"]
+        await self.api.ask("PUT", where, {"body": body})
+        await self.api.ask("POST", f"{where}/replay")
+        await until(lambda: self._holds(UNREADABLE, "phone", changed["phone"]))
+        self.repaired += 1
+        self.narrator.say("   Its body repaired and the message replayed, the contact is what the CRM says.")
+
+    # -- looks --
+
+    async def _at_rest(self) -> bool:
+        """The tour's own contacts are pulled, and on the mail list."""
+        if not self.found:
+            wanted = (EDITED, BY_RULE, BY_PERSON, UNREADABLE)
+            entities = await self.api.all(f"/entities/{CONTACT}", tenantId=TENANT)
+            by_crm = {one["externalIds"].get(CRM): one["id"] for one in entities}
+            self.found = {name: by_crm[name] for name in wanted if name in by_crm}
+            if len(self.found) < len(wanted):
+                self.found = {}
+                return False
+        return all([await self._settled(name) for name in self.found])
+
+    async def _settled(self, contact: str) -> bool:
+        """Everybody was told what the entity is."""
+        entity = await self._entity(contact)
+        return MAIL in entity["externalIds"] and "dirtySince" not in entity
+
+    async def _recorded(self, contact: str, status: str) -> bool:
+        query = {"tenantId": TENANT, "entityId": self.found[contact], "status": status}
+        return bool((await self.api.ask("GET", "/conflicts", query=query))["items"])
+
+    async def _parked(self) -> list[JsonObject]:
+        items: list[JsonObject] = (await self.api.ask("GET", f"/queues/{QUEUE}/parked", query={"connectionId": CRM}))[
+            "items"
+        ]
+        return items
+
+    async def _holds(self, contact: str, name: str, value: str) -> bool:
+        return bool((await self._entity(contact))["data"].get(name) == value)
+
+    async def _entity(self, contact: str) -> JsonObject:
+        return await self.api.ask("GET", f"/entities/{CONTACT}/{self.found[contact]}")
+
+    async def _put(self, entity: JsonObject, **changes: str) -> None:
+        body: JsonObject = {"tenantId": TENANT, "data": {**entity["data"], **changes}}
+        await self.api.ask("PUT", f"/entities/{CONTACT}/{entity['id']}", body)
+
+
+async def until(look: Callable[[], Awaitable[_T]]) -> _T:
+    """The first thing that is not nothing."""
+    while not (found := await look()):  # noqa: ASYNC110 - what another process does gives no signal here
+        await asyncio.sleep(LOOK)  # as above
+    return found

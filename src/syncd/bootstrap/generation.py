@@ -15,6 +15,7 @@ from syncd.bootstrap.purging import guarded
 from syncd.domain.errors import Bin
 from syncd.domain.principal import Principal
 from syncd.domain.secrets import Secret
+from syncd.flows.editpreview import EditPreview
 from syncd.flows.jobs import Job
 from syncd.flows.operate.conflicts import ConflictsFlow
 from syncd.flows.operate.connections import ConnectionsFlow
@@ -211,7 +212,11 @@ def _operate(loaded: Loaded, flows: Flows, jobs: Sequence[Job], purged: Purged, 
         ),
         tasks=tasks,
         results=ResultsFlow(documents=documents),
-        entities=EntitiesFlow(entities=flows.entities, audit=audit),
+        entities=EntitiesFlow(
+            entities=flows.entities,
+            audit=audit,
+            preview=EditPreview(subscriptions=flows.subscriptions, providers=flows.providers, clock=clock),
+        ),
         conflicts=ConflictsFlow(documents=documents, entities=flows.entities, audit=audit, clock=clock),
         queues=QueuesFlow(
             queue=ports.queue,

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from syncd.domain.jsontypes import JsonObject
-    from syncd.domain.pushing import PushOperation
     from syncd.flows.hints import PushHints
     from syncd.ports.clock import Clock
     from syncd.ports.documents import Document, Documents, Write
@@ -121,16 +120,10 @@ class PushAll:
         now = self._clock.now()
         if not owes(entity["links"].get(connection_id, {})):
             wanted = sending(entity, connection_id, kind.fields)
-            if wanted is None or not _can(kind, wanted.operation):
+            if wanted is None or not kind.can(wanted.operation):
                 return None
             entity = {**entity, "links": dict(entity["links"])}
             owe(entity, (connection_id,), now)
             if not owes(entity["links"][connection_id]):
                 return None  # told of this version before: it makes something else of it, or a person gave that up
         return reminded(entity, connection_id, now)
-
-
-def _can(kind: Kind, operation: PushOperation) -> bool:
-    if operation == "create":
-        return kind.creates != "none"
-    return kind.updates if operation == "update" else kind.deletes

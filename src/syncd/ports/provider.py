@@ -56,6 +56,11 @@ class Kind:
     lookup_delay: float = 5.0
     """Seconds after a create without an answer before `find` can be believed."""
 
+    def can(self, operation: Literal["create", "update", "delete"]) -> bool:
+        if operation == "create":
+            return self.creates != "none"
+        return self.updates if operation == "update" else self.deletes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetch:

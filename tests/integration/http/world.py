@@ -30,6 +30,7 @@ from syncd.flows.apply import Apply
 from syncd.flows.audit_rows import AuditRows
 from syncd.flows.conflicts import ConflictLog
 from syncd.flows.deleteguard import DeleteGuard
+from syncd.flows.editpreview import EditPreview
 from syncd.flows.entities import Entities
 from syncd.flows.hints import PushHints
 from syncd.flows.intake import Intake
@@ -352,7 +353,11 @@ async def opened(
                 ),
                 tasks=tasks,
                 results=ResultsFlow(documents=documents),
-                entities=EntitiesFlow(entities=entities, audit=audit),
+                entities=EntitiesFlow(
+                    entities=entities,
+                    audit=audit,
+                    preview=EditPreview(subscriptions=subscriptions, providers=PROVIDERS, clock=clock),
+                ),
                 queues=QueuesFlow(queue=queue, parked=parked, clock=clock, audit=audit, names=QUEUES),
                 jobs=JobsFlow(jobs={job.name: job}, requests=ticks.requests, control=control, audit=audit),
                 executions=ExecutionsFlow(documents=documents),

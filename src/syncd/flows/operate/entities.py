@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from syncd.domain.collections import ENTITIES
-from syncd.domain.errors import Invalid, NotFound
+from syncd.domain.errors import Conflict, Invalid, NotFound
 from syncd.domain.ids import check_user_id
 from syncd.domain.records import entity_partition
 from syncd.flows.operate.paging import FIRST_PAGE, Listing, Paging, one_tenant
@@ -13,14 +13,16 @@ from syncd.flows.operate.paging import FIRST_PAGE, Listing, Paging, one_tenant
 if TYPE_CHECKING:
     from syncd.domain.jsontypes import JsonObject
     from syncd.domain.principal import Principal
+    from syncd.flows.editpreview import EditPreview
     from syncd.flows.entities import Entities
     from syncd.flows.operate.audit import AuditTrail
     from syncd.ports.documents import Document
 
 
 class EntitiesFlow:
-    def __init__(self, *, entities: Entities, audit: AuditTrail) -> None:
+    def __init__(self, *, entities: Entities, audit: AuditTrail, preview: EditPreview) -> None:
         self._entities = entities
+        self._preview = preview
         self._audit = audit
 
     async def list(
@@ -66,11 +68,8 @@ class EntitiesFlow:
         if_match: str | None = None,
     ) -> JsonObject:
         """Replace the content. Raises Conflict where `if_match` is not the current etag."""
-        tenant = check_user_id("tenantId", tenant_id)
-        principal.may_operate()
-        found = await self._find(principal, entity_type, entity_id)
-        if found.data["tenantId"] != tenant:
-            raise NotFound(f"the tenant {tenant!r} has no entity {entity_id[:200]!r}")
+        found = await self._editable(principal, entity_type, entity_id, tenant_id)
+        tenant = tenant_id
         async with self._audit.change(
             principal,
             "entity.edit",
@@ -80,6 +79,24 @@ class EntitiesFlow:
             after={"data": data},
         ):
             return shown(await self._entities.edit(tenant, entity_type, entity_id, data, if_match=if_match))
+
+    async def preview(
+        self,
+        principal: Principal,
+        entity_type: str,
+        entity_id: str,
+        tenant_id: str,
+        data: JsonObject,
+        *,
+        if_match: str | None = None,
+    ) -> JsonObject:
+        """What `put` would do: {id, dryRun, and what `EditPreview.edit` says}. Raises as `put`."""
+        found = await self._editable(principal, entity_type, entity_id, tenant_id)
+        if if_match is not None and found.etag != if_match:
+            raise Conflict(f"the entity {entity_id!r} was changed meanwhile; its version is {found.data['version']}")
+        if found.data["deleted"] and if_match is None:
+            raise NotFound(f"there is no entity {entity_id!r}")
+        return {"id": found.id, "dryRun": True, **await self._preview.edit(found, data)}
 
     async def delete(
         self, principal: Principal, entity_type: str, entity_id: str, *, if_match: str | None = None
@@ -96,6 +113,14 @@ class EntitiesFlow:
             before={"version": found.data["version"], "data": found.data["data"]},
         ):
             return shown(await self._entities.remove(tenant, entity_type, entity_id, if_match=if_match))
+
+    async def _editable(self, principal: Principal, entity_type: str, entity_id: str, tenant_id: str) -> Document:
+        check_user_id("tenantId", tenant_id)
+        principal.may_operate()
+        found = await self._find(principal, entity_type, entity_id)
+        if found.data["tenantId"] != tenant_id:
+            raise NotFound(f"the tenant {tenant_id!r} has no entity {entity_id[:200]!r}")
+        return found
 
     async def _find(self, principal: Principal, entity_type: str, entity_id: str) -> Document:
         try:

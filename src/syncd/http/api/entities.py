@@ -35,6 +35,19 @@ async def get(ask: Ask) -> Reply:
 
 async def put(ask: Ask) -> Reply:
     body = ask.model(EntityEdit)
+    if ask.flag("dryRun"):
+        flow = ask.services.operate.entities
+        return await changed(
+            ask,
+            flow.preview(
+                ask.principal,
+                ask.path["type"],
+                ask.path["entityId"],
+                body.tenant_id,
+                body.data,
+                if_match=ask.if_match,
+            ),
+        )
     return await changed(
         ask,
         ask.services.operate.entities.put(
@@ -92,9 +105,11 @@ ROUTES = (
         path=_ONE,
         role="operate",
         handler=put,
-        summary="Replace an entity's content, with If-Match only where nobody changed it meanwhile",
+        summary="Replace an entity's content, with If-Match only where nobody changed it meanwhile; dryRun=true writes nothing "
+        "and answers with what would be sent to whom",
         answers="the entity",
         model=EntityEdit,
+        query=("dryRun",),
     ),
     Route(
         method="DELETE",

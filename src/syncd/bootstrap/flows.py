@@ -20,6 +20,7 @@ from syncd.flows.change import OutboundChanges
 from syncd.flows.conflicts import ConflictLog
 from syncd.flows.deleteguard import DeleteGuard
 from syncd.flows.entities import Entities
+from syncd.flows.exhausted import Answered, Exhausted, NotedApis
 from syncd.flows.hints import KIND as PUSH
 from syncd.flows.hints import PushHints
 from syncd.flows.intake import Intake
@@ -49,6 +50,7 @@ class Flows:
     subscriptions: Subscriptions
     entities: Entities
     parked: Parked
+    exhausted: Exhausted
     accept: Accept
     apply: Apply
     push: Push
@@ -110,7 +112,8 @@ def build_flows(settings: Settings, ports: Ports, providers: Providers | None = 
     guard = DeleteGuard(
         documents=documents, clock=clock, share=sync.delete_guard_share, records=sync.delete_guard_records
     )
-    apis = ports.apis(settings, providers)
+    answered = Answered(documents=documents, clock=clock)
+    apis = NotedApis(ports.apis(settings, providers), answered)
     runs = TaskRuns(documents=documents, clock=clock, owner=ports.owner, observe=observe, sole=True)
     rows = AuditRows(
         documents=documents,
@@ -132,6 +135,7 @@ def build_flows(settings: Settings, ports: Ports, providers: Providers | None = 
         lease=lease_for(settings.http.outgoing_timeout),
     )
     entities = Entities(documents=documents, subscriptions=subscriptions, hints=hints, clock=clock)
+    parked = Parked(documents=documents, queue=queue, clock=clock, observe=observe, debts={PUSH: push})
     return Flows(
         providers=providers,
         apis=apis,
@@ -139,7 +143,8 @@ def build_flows(settings: Settings, ports: Ports, providers: Providers | None = 
         subscriptions=subscriptions,
         entities=entities,
         changes=OutboundChanges(documents=documents, entities=entities, rows=rows, clock=clock, observe=observe),
-        parked=Parked(documents=documents, queue=queue, clock=clock, observe=observe, debts={PUSH: push}),
+        parked=parked,
+        exhausted=Exhausted(parked=parked, answered=answered),
         accept=Accept(
             registrations=registrations,
             documents=documents,

@@ -8,6 +8,7 @@ from syncd import __version__
 from syncd.bootstrap.ports import Ports
 from syncd.domain.schedules import parse_schedule
 from syncd.flows.debts import remind
+from syncd.flows.exhausted import Exhausted
 from syncd.flows.jobs import Job
 from syncd.flows.maintain import Duty, Maintain, store_duties
 from syncd.flows.plan import Plan
@@ -44,9 +45,9 @@ def build_planner(settings: Settings, ports: Ports, plan: Plan) -> Planner:
     )
 
 
-def build_jobs(settings: Settings, ports: Ports, plan: Plan) -> tuple[Job, ...]:
+def build_jobs(settings: Settings, ports: Ports, plan: Plan, exhausted: Exhausted) -> tuple[Job, ...]:
     """Those that this replica's roles run. Raises Invalid."""
-    jobs = [_maintenance(settings, ports, plan)]
+    jobs = [_maintenance(settings, ports, plan, exhausted)]
     if "scheduler" in settings.daemon.roles:
         jobs.append(_scheduler(settings, plan))
     if "finops" in settings.daemon.roles:
@@ -81,7 +82,7 @@ def _scheduler(settings: Settings, plan: Plan) -> Job:
     )
 
 
-def _maintenance(settings: Settings, ports: Ports, plan: Plan) -> Job:
+def _maintenance(settings: Settings, ports: Ports, plan: Plan, exhausted: Exhausted) -> Job:
     given = settings.jobs[MAINTENANCE]
     duties = store_duties(documents=ports.documents, queue=ports.queue, blobs=ports.blobs, clock=ports.clock)
     duties.append(Duty("stuck_tasks", plan.revive))
@@ -90,6 +91,7 @@ def _maintenance(settings: Settings, ports: Ports, plan: Plan) -> Job:
         return await remind(documents=ports.documents, queue=ports.queue, clock=ports.clock)
 
     duties.append(Duty("owed_pushes", owed_pushes))
+    duties.append(Duty("exhausted", exhausted.replay))
     return Job(
         name=MAINTENANCE,
         schedule=parse_schedule(given.schedule, given.timezone),

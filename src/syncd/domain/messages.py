@@ -60,6 +60,8 @@ class Envelope:
     traceparent: str | None = None
     reservation: str | None = None
     """The turn that a limiter holds for this message."""
+    resumed: bool = False
+    """It was parked as exhausted, and came back by itself: the next time a person has to look."""
     body_ref: str | None = None
     """Blob that holds the body (claim check); the message's own body is then empty."""
     headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
@@ -107,6 +109,8 @@ class Envelope:
             wire["traceparent"] = self.traceparent
         if self.reservation is not None:
             wire["reservation"] = self.reservation
+        if self.resumed:
+            wire["resumed"] = True
         if self.body_ref is not None:
             wire["bodyRef"] = self.body_ref
         if self.headers:
@@ -135,6 +139,7 @@ class Envelope:
             correlation_id=get("correlationId"),
             traceparent=get("traceparent"),
             reservation=get("reservation"),
+            resumed=get("resumed", False),
             body_ref=get("bodyRef"),
             headers=get("headers", _NO_HEADERS),
         )

@@ -234,15 +234,15 @@ def held(
     return _with(entity, connection_id, link)
 
 
-def released(entity: JsonObject, connection_id: str, before: float) -> JsonObject | None:
+def released(entity: JsonObject, connection_id: str, before: float, *, looked: bool = True) -> JsonObject | None:
     """A person has looked and says: go on. None where nothing was held before then (Unix seconds); what is held since is another
-    matter."""
+    matter. Where nobody has `looked`, a create that may have been made is as uncertain as before."""
     link = _link(entity, connection_id)
     if "held" not in link or link["held"]["at"] > iso(before):
         return None
     del link["held"]
     link["checkAt"] = iso(before)  # should the message that says so not come
-    if "create" in link:
+    if looked and "create" in link:
         link["create"] = {**link["create"], "again": True}
     return _with(entity, connection_id, link)
 

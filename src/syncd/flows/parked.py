@@ -88,6 +88,10 @@ class Debt(Protocol):
         """A person replays the message: what was held before then (Unix seconds) goes on."""
         ...
 
+    async def resumed(self, body: bytes, before: float) -> None:
+        """The same without a person: nobody has looked at what the other side has."""
+        ...
+
     async def dropped(self, body: bytes) -> None:
         """A person gave it up."""
         ...
@@ -177,8 +181,9 @@ class Parked:
             at += 20 * DAY
         return sorted(months)
 
-    async def replay(self, identifier: str) -> Document:
-        """Send it again as its next hop, with attempt, deliveries and life time begun anew. Done twice, it is sent once.
+    async def replay(self, identifier: str, *, by_itself: bool = False) -> Document:
+        """Send it again as its next hop, with attempt, deliveries and life time begun anew. Done twice, it is sent once. `by_itself`: no
+        person asked for it.
 
         Raises NotFound; Conflict where it was dropped.
         """
@@ -191,14 +196,17 @@ class Parked:
                 raise Conflict(f"the parked message {identifier!r} was dropped")
             try:
                 if data["status"] == "parked":
-                    facts = {"status": "replaying", "replayingAt": iso(self._clock.now())}
+                    facts: JsonObject = {"status": "replaying", "replayingAt": iso(self._clock.now())}
+                    if by_itself:
+                        facts["byItself"] = True
                     found = await self._write(found, {**data, **facts})
                 debt = self._debts.get(found.data["kind"])
                 if debt is not None:
                     # As of the first time: what was parked since by this very replay waits for a replay of its own.
                     kept = found.data
                     before = parse(str(kept.get("replayingAt") or kept["parkedAt"]))
-                    await debt.released(body_of(kept), before)
+                    release = debt.resumed if kept.get("byItself") else debt.released
+                    await release(body_of(kept), before)
                 await self._send(found.data)
                 facts = {"status": "replayed", "replayedAt": iso(self._clock.now())}
                 return await self._write(found, {**found.data, **facts}, ttl=_KEPT)
@@ -263,7 +271,13 @@ class Parked:
 
     async def _send(self, data: JsonObject) -> None:
         envelope = Envelope.from_json(data["envelope"])
-        again = replace(envelope, hop=envelope.hop + 1, attempt=0, expires_at=self._clock.now() + MESSAGE_LIFETIME)
+        again = replace(
+            envelope,
+            hop=envelope.hop + 1,
+            attempt=0,
+            expires_at=self._clock.now() + MESSAGE_LIFETIME,
+            resumed=bool(data.get("byItself")),
+        )
         message = Message(envelope=again, body=body_of(data), dedupe_id=again.broker_id, dedupe_window=_RESEND_WINDOW)
         await self._queue.send(data["queue"], [message])
 

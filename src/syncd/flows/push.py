@@ -137,6 +137,11 @@ class Push:
         if (debt := _debt(body)) is not None:
             await self._ledger.release(*debt, before)
 
+    async def resumed(self, body: bytes, before: float) -> None:
+        """The parked message comes back by itself, because the system answers again. May be repeated."""
+        if (debt := _debt(body)) is not None:
+            await self._ledger.release(*debt, before, looked=False)
+
     async def dropped(self, body: bytes) -> None:
         """A person gave the parked message up: its debt is forgiven. May be repeated."""
         if (debt := _debt(body)) is not None:

@@ -239,10 +239,11 @@ class PushLedger:
 
         await self._changed(entity_id, connection_id, change, tried=tried)
 
-    async def release(self, entity_id: str, connection_id: str, before: float) -> None:
-        """A person has looked and says: go on, with whatever was held before then (Unix seconds). May be repeated."""
+    async def release(self, entity_id: str, connection_id: str, before: float, *, looked: bool = True) -> None:
+        """A person has looked and says: go on, with whatever was held before then (Unix seconds); with `looked` false it goes on as if it
+        had only waited. May be repeated."""
         await self._changed(
-            entity_id, connection_id, lambda entity: released(entity, connection_id, before), tried=True
+            entity_id, connection_id, lambda entity: released(entity, connection_id, before, looked=looked), tried=True
         )
 
     async def drop(self, entity_id: str, connection_id: str) -> None:

@@ -9,8 +9,9 @@ import click
 
 from syncd.cli.access import with_api
 from syncd.cli.client import path
-from syncd.cli.inputs import file_option, pairs_option, read_object, sure, yes_option
+from syncd.cli.inputs import changed_fields, file_option, pairs_option, read_object, sure, yes_option
 from syncd.cli.listing import print_list
+from syncd.cli.ondemand import allow_deletes, backfill, pull, test
 from syncd.cli.options import limit_option, output_option
 from syncd.cli.output import print_document
 
@@ -23,7 +24,11 @@ _DIRECTIONS = ("pull", "push", "both")
 
 @click.group()
 def command() -> None:
-    """Add, list, show and remove connections."""
+    """Add, try, sync, change and remove connections."""
+
+
+for _one in (test, pull, backfill, allow_deletes):
+    command.add_command(_one)
 
 
 def _entities(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]) -> JsonObject:
@@ -115,6 +120,52 @@ def list_all(api: Api, output: str, limit: int | None, tenant: str | None) -> No
 def show(api: Api, output: str, identifier: str) -> None:
     """One connection, without secrets."""
     print_document(api.get(path("connections", identifier)), output)
+
+
+@command.command()
+@with_api
+@output_option
+@pairs_option("--setting", "settings", "Set one setting, null removes it; may be repeated.")
+@click.option(
+    "--entity",
+    "entities",
+    multiple=True,
+    callback=_entities,
+    metavar="TYPE[:DIRECTION]",
+    help="Sync this type, too, or in this direction; may be repeated.",
+)
+@file_option("--credential", "credential", "JSON with kind and its fields (bearer: token); - for standard input.")
+@click.option("--enable/--disable", "enabled", default=None, help="Whether anything is synced.")
+@click.option("--force", is_flag=True, help="Also where linked entities would then lead to another system's objects.")
+@click.argument("identifier", metavar="ID")
+def edit(
+    api: Api,
+    output: str,
+    settings: JsonObject,
+    entities: JsonObject,
+    credential: Path | None,
+    enabled: bool | None,
+    force: bool,
+    identifier: str,
+) -> None:
+    """Change a connection; what is not named stays as it is. One that is enabled again is told what it missed."""
+    where = path("connections", identifier)
+    found = api.get(where)
+    body: JsonObject = {}
+    if settings:
+        body["settings"] = changed_fields(found["settings"], settings)
+    if entities:
+        known = found["entities"]
+        body["entities"] = known | {name: {**known.get(name, {}), **rules} for name, rules in entities.items()}
+    if credential is not None:
+        body["credential"] = read_object(credential)
+    if enabled is not None:
+        body["enabled"] = enabled
+    if not body:
+        raise click.UsageError("nothing to change: --setting, --entity, --credential, --enable or --disable")
+    if force:
+        body["force"] = True
+    print_document(api.ask("PATCH", where, body, if_match=found["etag"]).body, output)
 
 
 @command.command()

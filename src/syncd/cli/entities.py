@@ -9,10 +9,11 @@ import click
 
 from syncd.cli.access import with_api
 from syncd.cli.client import path
+from syncd.cli.differences import print_edit
 from syncd.cli.inputs import changed_fields, edited, file_option, pairs_option, partition_part, pretty, read_object
 from syncd.cli.listing import print_list
 from syncd.cli.options import limit_option, output_option
-from syncd.cli.output import print_document
+from syncd.cli.output import print_document, print_rows
 
 if TYPE_CHECKING:
     from syncd.cli.client import Api
@@ -47,8 +48,30 @@ def list_all(api: Api, output: str, limit: int | None, tenant: str, deleted: boo
 @output_option
 @click.argument("identifier", metavar="ID")
 def show(api: Api, output: str, identifier: str) -> None:
-    """One entity, with what each connection knows of it."""
-    print_document(api.get(_path(identifier)), output)
+    """One entity, and for each connection: its id there, what it is owed, what it waits for."""
+    found = api.get(_path(identifier))
+    if output == "json" or not found["links"]:
+        print_document(found, output)
+        return
+    print_document({name: value for name, value in found.items() if name not in ("links", "externalIds")}, output)
+    rows = [_link_row(name, link, found["externalIds"]) for name, link in found["links"].items()]
+    print_rows(rows, {name: name for name in rows[0]}, output)
+
+
+def _link_row(connection: str, link: JsonObject, external_ids: JsonObject) -> JsonObject:
+    held = link.get("held")
+    wanted, pushed = link.get("want", 0), link.get("pushed", 0)
+    return {
+        "connection": connection,
+        "external id": external_ids.get(connection),
+        "pushed": pushed or None,
+        "owed": wanted if pushed < wanted else None,
+        "last push": link.get("pushedAt"),
+        "next look": link.get("checkAt") if pushed < wanted and not held else None,
+        "held": f"{held['bin']}: {held['reason']}" if held else None,
+        "last error": link.get("error"),
+        "open conflicts": ", ".join(f"{name} ({one})" for name, one in link.get("open", {}).items()) or None,
+    }
 
 
 @command.command()
@@ -56,8 +79,9 @@ def show(api: Api, output: str, identifier: str) -> None:
 @output_option
 @file_option("--data", "data", "JSON object that becomes the content; - for standard input.")
 @pairs_option("--set", "fields", "Set one field, null removes it; may be repeated. Values are JSON, or text.")
+@click.option("--dry-run", is_flag=True, help="Change nothing, and show what would be sent to whom.")
 @click.argument("identifier", metavar="ID")
-def edit(api: Api, output: str, data: Path | None, fields: JsonObject, identifier: str) -> None:
+def edit(api: Api, output: str, data: Path | None, fields: JsonObject, dry_run: bool, identifier: str) -> None:
     """Change an entity's content, in $EDITOR unless --data or --set says how; connections that take pushes are sent it.
 
     Refused where somebody else changed it meanwhile.
@@ -76,6 +100,10 @@ def edit(api: Api, output: str, data: Path | None, fields: JsonObject, identifie
         click.echo("nothing changed", err=True)
         return
     body = {"tenantId": found["tenantId"], "data": content}
+    if dry_run:
+        query = {"dryRun": "true"}
+        print_edit(api.ask("PUT", where, body, query=query, if_match=answer.etag or found["etag"]).body, output)
+        return
     print_document(api.ask("PUT", where, body, if_match=answer.etag or found["etag"]).body, output)
 
 

@@ -34,7 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "queues": ("queues", "command", "Look into queues; replay, edit and drop parked messages."),
     "executions": ("executions", "command", "List and show runs of jobs."),
     "entities": ("entities", "command", "List, show and edit stored records."),
-    "connections": ("connections", "command", "Add, list, show and remove connections."),
+    "connections": ("connections", "command", "Add, try, pull, backfill, change and remove connections."),
     "credentials": ("credentials", "command", "Rotate the key under which credentials are kept."),
     "webhooks": ("webhooks", "command", "Register, rotate, verify and replay webhooks."),
     "conflicts": ("conflicts", "command", "List and resolve conflicts."),

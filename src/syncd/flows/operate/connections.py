@@ -200,7 +200,7 @@ class ConnectionsFlow:
         if linked:
             count = f"{_MANY:,} or more" if linked >= _MANY else str(linked)
             raise Conflict(
-                f"{count} entities are linked to objects at {old}; at {new} their ids would mean other objects. Make another "
+                f"entities linked to objects at {old}: {count}. At {new} the same ids would mean other objects. Make another "
                 "connection for that, or send force where it is the same system at another address"
             )
 

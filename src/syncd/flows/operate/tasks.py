@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
-from syncd.domain.collections import CONNECTIONS, TASKS
+from syncd.domain.collections import CONNECTIONS, CURSORS, TASKS
 from syncd.domain.errors import Conflict, Invalid, NotFound
 from syncd.domain.ids import check_user_id, located, partition_of, ulid
-from syncd.domain.tasks import MODES, PRIORITIES, STATUSES, SyncTask, schedule_of, stored_as
+from syncd.domain.tasks import MODES, PRIORITIES, STATUSES, SyncTask, origin_of, schedule_of, stored_as
 from syncd.domain.tasksteps import cancelled, retried, ttl_of
 from syncd.domain.times import iso
 from syncd.flows.operate.paging import FIRST_PAGE, Listing, Paging, listing, one_tenant, tenant_conditions
-from syncd.ports.documents import Condition, Create, Replace
+from syncd.ports.documents import PAGE_LIMIT, Condition, Create, Query, Replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -119,7 +119,20 @@ class TasksFlow:
         )
 
     async def get(self, principal: Principal, identifier: str) -> JsonObject:
-        return shown(await self._find(principal, identifier))
+        """As stored, and of one under way `progress` as of its last page, which is newer than what the task itself holds."""
+        found = await self._find(principal, identifier)
+        task = SyncTask(TASKS.upgraded(found.data))
+        if task.status not in ("queued", "running") or task.connection_id is None:
+            return shown(found)
+        counts: JsonObject = {}
+        run = origin_of(found.id, task.generation)
+        for cursor in (
+            await self._documents.query(CURSORS, Query(partition=task.connection_id, limit=PAGE_LIMIT))
+        ).items:
+            if cursor.data.get("run", {}).get("id") == run:
+                for name, count in cursor.data["run"]["counts"].items():
+                    counts[name] = counts.get(name, 0) + count
+        return {**shown(found), **({"progress": counts} if counts else {})}
 
     async def cancel(self, principal: Principal, identifier: str) -> JsonObject:
         """A waiting or parked task ends at once as `cancelled`, and no schedule begins it again; a queued or running one is asked to stop

@@ -28,13 +28,18 @@ HOSTILE = {
 }
 
 
-async def demo(directory: Path, **environment: str) -> asyncio.subprocess.Process:
+#: Where the size does not matter.
+SMALL = ("--contacts", "200", "--events", "200")
+
+
+async def demo(directory: Path, *options: str, **environment: str) -> asyncio.subprocess.Process:
     """Its throw-away directory, and with it the working directory of its children, is made below `directory`."""
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "syncd",
         "demo",
+        *options,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -65,21 +70,38 @@ async def until(stream: asyncio.StreamReader | None, words: str) -> str:
     pytest.fail(f"it ended without {words!r}:\n{said}")
 
 
-async def test_a_thousand_webhooks_survive_a_kill_and_the_demo_says_so_from_the_api(tmp_path: Path) -> None:
+def figure(out: str, what: str) -> str:
+    """What the closing table says about it."""
+    found = re.search(rf"^ *{what} {{2,}}(.+?) {{2,}}", out, re.MULTILINE)
+    assert found, f"{what}:\n{out}"
+    return found[1]
+
+
+async def test_two_systems_and_a_thousand_webhooks_survive_a_kill_and_every_book_says_so(tmp_path: Path) -> None:
     process = await demo(tmp_path, DEMO_EXIT="1", **HOSTILE)
     out, err = (text.decode() for text in await process.communicate())
     assert process.returncode == 0, out + err
-    assert out.splitlines()[-1].strip() == "1,000 sent, 1,000 processed, 0 twice"
-    assert re.search(r"kill -9 at [456]\d\d of 1,000", err)
+    assert out.splitlines()[-1].strip() == "lost 0, doubled 0"
+    assert re.search(r"kill -9, at [\d,]+ of 1,000 webhooks, \d+ of 1,000 contacts pulled", err)
     assert re.search(r"Back after \d+\.\d s", err)
-    assert re.search(r"events by status +1,000 processed ", out)
-    assert re.search(r"issues stored +200 of 200 ", out)
+    assert figure(out, "webhooks of GitHub") == "1,000 sent, 1,000 processed, 0 twice"
+    assert re.fullmatch(r"(\d+) sent, \1 applied", figure(out, "webhooks of the CRM"))
+    assert figure(out, "in the CRM") == figure(out, "stored") == figure(out, "on the mail list") == "1,000"
+    assert figure(out, "pushed back to the CRM") == "2"
+    assert figure(out, "left for a push task at the end") == "0"
+    assert figure(out, "conflicts") == "1 by rule, 1 for a person"
+    assert figure(out, "parked, repaired, replayed") == "1"
+    assert figure(out, "waiting, parked") == "0, 0"
+    waited, attempts = re.findall(r"\d+", figure(out, "most pushes waiting for it at once").replace(",", ""))
+    assert int(waited) > 100
+    assert int(attempts) == 0
+    assert all(int(count) for count in figure(out, "429 from CRM, mail list").split(", "))
     assert children(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 
 
 async def test_it_goes_on_running_with_its_dashboard_until_it_is_interrupted(tmp_path: Path) -> None:
-    process = await demo(tmp_path)
+    process = await demo(tmp_path, *SMALL)
     said = await until(process.stdout, "Ctrl-C")
     address = re.search(r"http://127\.0\.0\.1:\d+/", said)
     token = re.search(r"token is in (\S+)", said)
@@ -92,7 +114,16 @@ async def test_it_goes_on_running_with_its_dashboard_until_it_is_interrupted(tmp
         ) as answer,
     ):
         assert answer.status == 200
-    assert len(children(tmp_path)) == 1
+    conflicts = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "syncd", "conflicts", "list", "--tenant", "acme", "--status", "open"),
+        env={**os.environ, "SYNCD_URL": address[0], "SYNCD_TOKEN": Path(token[1]).read_text().strip()},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    listed, _ = await conflicts.communicate()
+    assert conflicts.returncode == 0
+    assert b"note" in listed
+    assert len(children(tmp_path)) == 3
     process.send_signal(signal.SIGINT)
     await process.communicate()
     assert process.returncode == 0
@@ -102,7 +133,7 @@ async def test_it_goes_on_running_with_its_dashboard_until_it_is_interrupted(tmp
 
 @pytest.mark.parametrize("moment", ["1. The daemon runs", "4. kill -9"])
 async def test_interrupted_at_any_point_it_leaves_nothing_behind(tmp_path: Path, moment: str) -> None:
-    process = await demo(tmp_path)
+    process = await demo(tmp_path, *SMALL)
     await until(process.stderr, moment)
     process.send_signal(signal.SIGINT)
     _, err = await process.communicate()
@@ -113,7 +144,7 @@ async def test_interrupted_at_any_point_it_leaves_nothing_behind(tmp_path: Path,
 
 
 async def test_a_demo_that_is_itself_killed_takes_its_children_with_it(tmp_path: Path) -> None:
-    process = await demo(tmp_path)
+    process = await demo(tmp_path, *SMALL)
     await until(process.stderr, "4. kill -9")
 
     async def sending() -> bool:

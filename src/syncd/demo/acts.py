@@ -46,9 +46,7 @@ class Acts:
         await self._put(entity, company="Edited Here & Co")
         self.returns[EDITED] = 1
         await until(lambda: self._settled(EDITED))
-        self.narrator.say(
-            f"   Edited here: contact {EDITED} has another company, and the CRM and the mail list have it, too."
-        )
+        self.narrator.say(f"   Contact {EDITED} gets another company here: pushed to the CRM and to the mail list.")
 
     async def _both_sides(self) -> None:
         """The CRM's webhook is late, as webhooks are: neither side knows of the other's change."""
@@ -63,15 +61,18 @@ class Acts:
         await until(lambda: self._recorded(BY_PERSON, "open"))
         await self.crm.ask("POST", "/hooks", {"held": False})
         self.narrator.say(
-            f"   Changed here and in the CRM: the phone of {BY_RULE} (rule: the later change wins), and the"
+            f"   {BY_RULE} gets another phone here and in the CRM. The rule decides: the later change wins."
         )
-        self.narrator.say(f"   note of {BY_PERSON} (rule: a person decides; until then neither side is told).")
+        self.narrator.say(
+            f"   {BY_PERSON} gets another note here and in the CRM. By its rule a person decides: it waits."
+        )
 
     async def _unreadable(self) -> None:
         """Its webhook carries a date that is none. It is set aside, repaired and sent through again."""
         changed = await self.crm.change(UNREADABLE, undated=True, phone="+49 40 3333333")
         [parked] = await until(self._parked)
-        self.narrator.say(f"   A webhook of the CRM about {UNREADABLE} is parked: {parked['reason'][:90]}")
+        self.narrator.say(f"   A webhook about {UNREADABLE} is parked:")
+        self.narrator.say(f"     {parked['reason'][:90]}")
         where = f"/queues/{QUEUE}/parked/{parked['id']}"
         body = json.loads((await self.api.ask("GET", where))["body"])
         body["data"]["updatedAt"] = changed["updatedAt"]
@@ -79,7 +80,7 @@ class Acts:
         await self.api.ask("POST", f"{where}/replay")
         await until(lambda: self._holds(UNREADABLE, "phone", changed["phone"]))
         self.repaired += 1
-        self.narrator.say("   Its body repaired and the message replayed, the contact is what the CRM says.")
+        self.narrator.say("   It is repaired and replayed, and the contact is what the CRM says.")
 
     # -- looks --
 

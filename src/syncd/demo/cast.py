@@ -18,11 +18,15 @@ from syncd.domain.jsontypes import JsonObject
 #: Seconds that one start may take; the machine may be busy.
 START_WITHIN = 60.0
 #: Requests that the mail list takes, and in how many seconds: the low limit of the tour.
-MAIL_QUOTA, MAIL_WINDOW = 200, 3
+MAIL_QUOTA, MAIL_WINDOW = 140, 2
 #: Seconds that a page of the CRM takes, and that a request to the mail list takes.
-PAGE_TIME, CALL_TIME = 0.15, 0.05
+PAGE_TIME, CALL_TIME = 0.2, 0.1
+#: Pages in which the CRM shows what it holds.
+PAGES = 20
 #: The CRM refuses one reading request in so many.
 CRM_REFUSES = 9
+#: Seconds in which GitHub's events happen.
+SENDING_TIME = 6.0
 _TOKEN_FILE = "admin-token"
 
 #: The daemon's configuration. Every request is charged to these limits, which are above what the systems take; theirs are lower.
@@ -94,6 +98,7 @@ class Cast:
             "contacts": contacts,
             "seed": secrets.randbits(32),
             "pageTime": PAGE_TIME,
+            "pageSize": max(1, contacts // PAGES),
             "quota": 1000,
             "quotaSeconds": 10,
             "refuses": CRM_REFUSES,
@@ -118,6 +123,7 @@ class Cast:
             "secret": self.github_secret,
             "log": str(self._sender_log),
             "count": events,
+            "seconds": SENDING_TIME,
             "seed": secrets.randbits(32),
             "since": (datetime.now(UTC) - timedelta(hours=1)).isoformat(),
         }

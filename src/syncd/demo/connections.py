@@ -28,7 +28,7 @@ def crm(url: str, key: str) -> JsonObject:
                     "update": "/contacts/{id}",
                     "delete": "/contacts/{id}",
                     "items": "items",
-                    "paging": {"style": "cursor", "parameter": "after", "limit": "limit", "most": 50, "next": "next"},
+                    "paging": {"style": "cursor", "parameter": "after", "limit": "limit", "next": "next"},
                     "since": "updatedSince",
                     "updatedAt": "updatedAt",
                     "deleted": "deleted",

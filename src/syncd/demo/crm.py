@@ -5,7 +5,7 @@
     GET | PATCH | DELETE /api/contacts/{id}             ETag, If-Match
 
 Each change, whoever made it, is told by a signed webhook (crmhooks). Its order: {port, key, desk, log, hooks {url, secret, log}, contacts,
-seed, pageTime, quota, quotaSeconds, refuses}.
+seed, pageTime, pageSize, quota, quotaSeconds, refuses}.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ class Crm:
     made_up: Contacts
     page_time: float
     """Seconds that a page of the list takes."""
+    page_size: int
+    """Contacts that a page holds at most, whatever is asked for."""
     contacts: dict[str, Contact] = field(default_factory=dict)
     by_key: dict[str, str] = field(default_factory=dict)
     clock: int = 0
@@ -120,7 +122,7 @@ class Crm:
             least = datetime.fromisoformat(since).timestamp() * 1000
             found = [one for one in self.contacts.values() if one.changed >= least]
         found = [one for one in found if int(one.id) > after]
-        page = found[: min(int(query.get("limit", "50")), 50)]
+        page = found[: min(int(query.get("limit", "100")), self.page_size)]
         self.listed += len(page)
         onward = page[-1].id if len(found) > len(page) else None
         return web.json_response({"items": [one.shown() for one in page], "next": onward})
@@ -198,7 +200,7 @@ def _fields(body: JsonObject) -> JsonObject:
 def application(order: JsonObject) -> web.Application:
     told = order["hooks"]
     hooks = Hooks(url=told["url"], secret=told["secret"], log=Lines(Path(told["log"])))
-    crm = Crm(hooks=hooks, made_up=Contacts(order["seed"]), page_time=order["pageTime"])
+    crm = Crm(hooks=hooks, made_up=Contacts(order["seed"]), page_time=order["pageTime"], page_size=order["pageSize"])
     crm.fill(order["contacts"])
     guard = guarded(
         shown=lambda request: request.headers.get("Authorization"),

@@ -96,7 +96,7 @@ def show(report: Report, narrator: Narrator) -> None:
     narrator.table(
         "The books",
         [
-            ("webhooks of GitHub", github.sentence, "GET /webhooks/{id}/events"),
+            ("webhooks of GitHub", github.sentence, "API, webhook events"),
             (
                 "  tries, without an answer, repeated",
                 f"{github.tries:,}, {github.unanswered:,}, {github.duplicates:,}",
@@ -105,9 +105,9 @@ def show(report: Report, narrator: Narrator) -> None:
             (
                 "webhooks of the CRM",
                 f"{contacts.told:,} sent, {contacts.applied:,} applied",
-                "GET /webhooks/{id}/events",
+                "API, webhook events",
             ),
-            ("pulled from the CRM", f"{report.pulled['counts'].get('fetched', 0):,}", "GET /results/{id}"),
+            ("pulled from the CRM", f"{report.pulled['counts'].get('fetched', 0):,}", "API, results"),
             (
                 "pushed to the mail list",
                 f"{contacts.added:,} added, {contacts.changed:,} changed, {contacts.removed:,} removed",
@@ -116,22 +116,22 @@ def show(report: Report, narrator: Narrator) -> None:
             (
                 "  left for a push task at the end",
                 f"{report.pushed['counts'].get('updated', 0):,}",
-                "GET /results/{id}",
+                "API, results",
             ),
             ("  looked for after a lost answer", f"{contacts.sought:,}", "its request log"),
             ("pushed back to the CRM", f"{contacts.returned:,}", "its request log"),
             ("in the CRM", f"{contacts.contacts:,}", "its records"),
-            ("stored", f"{contacts.stored:,}", "GET /entities/contact"),
+            ("stored", f"{contacts.stored:,}", "API, entities"),
             ("on the mail list", f"{contacts.members:,}", "its records"),
             ("429 from CRM, mail list", f"{contacts.refused[CRM]:,}, {contacts.refused[MAIL]:,}", "their request logs"),
             (
                 "  most pushes waiting for it at once",
                 f"{glimpsed.pushes_waiting:,}, {glimpsed.attempts:,} attempts burned",
-                "GET /queues/{queue}/peek",
+                "API, queues",
             ),
-            ("conflicts", f"{contacts.by_rule:,} by rule, {contacts.open:,} for a person", "GET /conflicts"),
-            ("parked, repaired, replayed", f"{report.acts.repaired:,}", "GET /queues/{queue}/parked"),
-            ("waiting, parked", f"{github.waiting:,}, {github.parked:,}", "GET /queues"),
+            ("conflicts", f"{contacts.by_rule:,} by rule, {contacts.open:,} for a person", "API, conflicts"),
+            ("parked, repaired, replayed", f"{report.acts.repaired:,}", "API, parked messages"),
+            ("waiting, parked", f"{github.waiting:,}, {github.parked:,}", "API, queues"),
         ],
     )
     narrator.result(report.sentence, "bold red" if report.problems else "bold green")

@@ -1,6 +1,6 @@
 """The sender, a process of its own (`python -m syncd.demo.sender`): it delivers as a provider does.
 
-Its order comes as one JSON object on standard input: {url, secret, log, count, seed, since}. A 2xx is the only thing that ends a
+Its order comes as one JSON object on standard input: {url, secret, log, count, seconds, seed, since}. A 2xx is the only thing that ends a
 delivery: whatever else happens, nobody listening included, it is tried again. Events of one issue are sent in their order.
 Every try and every answer is a line of its log, and the same line goes to standard output for whoever watches.
 """
@@ -105,13 +105,15 @@ class Sender:
 async def send_all(order: JsonObject, log: Log) -> None:
     planned = deliveries(order["count"], seed=order["seed"], since=datetime.fromisoformat(order["since"]))
     turns = {delivery.issue: asyncio.Lock() for delivery in planned}  # fair: first come, first served
-    left = iter(planned)
+    left = iter(enumerate(planned))
+    pace, begun = order["seconds"] / max(1, len(planned)), time.monotonic()
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
         sender = Sender(session, url=order["url"], secret=order["secret"], log=log)
 
         async def worker() -> None:
-            for delivery in left:
+            for place, delivery in left:
+                await asyncio.sleep(max(0.0, begun + place * pace - time.monotonic()))  # things happen when they happen
                 async with turns[delivery.issue]:
                     await sender.deliver(delivery)
 

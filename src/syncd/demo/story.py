@@ -35,7 +35,7 @@ _GLANCE, _LOOK_AT_QUEUE = 0.25, 0.5
 #: What the CRM's own people change meanwhile: one contact in so many, in so many seconds.
 _CHANGED, _CHANGING_TIME = 8, 8.0
 #: The daemon is killed when so much of each has happened, or, should one lag behind, when the pull is nearly over.
-_PULLED, _PUSHED, _DELIVERED, _LATEST = 0.4, 0.05, 0.2, 0.8
+_PULLED, _PUSHED, _DELIVERED, _LATEST = 0.35, 0.05, 0.2, 0.95
 ENDED = ("succeeded", "partial", "failed", "cancelled", "parked")
 WEBHOOKS, PULLED, PUSHED = "webhooks answered", "contacts pulled", "on the mail list"
 
@@ -82,22 +82,20 @@ class Story:
     async def _open(self) -> None:
         say, cast, sizes = self._narrator.say, self._cast, self._sizes
         took = await cast.start_daemon(self._api)
-        say(f"1. The daemon runs (process {cast.daemon.process.pid}), ready after {took:.1f} s. Its data: {cast.data}")
+        say(f"1. The daemon runs (process {cast.daemon.process.pid}), ready after {took:.1f} s, in {cast.data}")
         await cast.start_systems(sizes.contacts)
-        say(
-            f"2. A CRM with {sizes.contacts:,} contacts, and a mail list that is empty: processes of their own, over HTTP."
-        )
+        say(f"2. A CRM with {sizes.contacts:,} contacts and an empty mail list run, in processes of their own.")
         await self._connect()
-        say("   Over the daemon's API: a connection to each, described by settings alone, and two signed webhooks.")
+        say("   Over the daemon's API: a connection to each, by settings alone, and two signed webhooks.")
         await cast.start_sender(sizes.events)
         self.pulled = await self._task(CRM, "pull")
         changes = max(20, sizes.contacts // _CHANGED)
         await self._crm.ask("POST", "/life", {"changes": changes, "seconds": _CHANGING_TIME})
-        say("3. All at once: a task pulls the contacts, and each is pushed on to the mail list. People go on")
+        say("3. All at once: a task pulls the contacts, and each is pushed on to the mail list, which takes")
         say(
-            f"   working with the CRM: {changes} changes, by webhook. GitHub sends {sizes.events:,} events, one in twenty twice."
+            f"   {MAIL_QUOTA} requests in {MAIL_WINDOW} s: the rest waits. People change {changes} contacts in the CRM: webhooks."
         )
-        say(f"   The mail list takes {MAIL_QUOTA} requests in {MAIL_WINDOW} s; what is more waits in the queue.")
+        say(f"   GitHub sends {sizes.events:,} events, one in twenty twice on purpose. Only a 2xx ends a delivery.")
 
     async def _connect(self) -> None:
         cast, ask = self._cast, self._api.ask
@@ -119,25 +117,27 @@ class Story:
                 break
             await asyncio.sleep(LOOK)  # what another process does gives no signal here
         await self._cast.daemon.kill9()
-        self._narrator.say(
-            f"4. kill -9: {listed:,} of {sizes.contacts:,} contacts read, {members:,} on the mail list and {writing} on their way to it, "
-            f"{self._sending.delivered:,} webhooks answered.",
+        say = self._narrator.say
+        say(
+            f"4. kill -9, at {self._sending.delivered:,} of {sizes.events:,} webhooks, {listed:,} of {sizes.contacts:,} contacts pulled,",
             "bold red",
         )
+        say(f"   {members:,} on the mail list, and {writing} writes on their way to it. Nobody listens.", "bold red")
 
     async def _kill_and_restart(self) -> None:
         killed = time.monotonic()
         await self._cast.start_daemon(self._api)
         waiting = await self._api.waiting()
-        self._narrator.say(
-            f"5. Back after {time.monotonic() - killed:.1f} s on the same directory (process {self._cast.daemon.process.pid}). "
-            f"{waiting:,} messages wait;",
+        say, took = self._narrator.say, time.monotonic() - killed
+        pid, lost = self._cast.daemon.process.pid, self._sending.unanswered
+        say(
+            f"5. Back after {took:.1f} s on the same directory (process {pid}). {waiting:,} messages wait there, and",
             "bold green",
         )
-        self._narrator.say(
-            f"   {self._sending.unanswered:,} webhooks were in flight. A push in flight is not repeated before its lease is over (16 s)."
+        say(
+            f"   {lost:,} webhooks were in flight. A write in flight is looked for before it is repeated.", "bold green"
         )
-        self._narrator.say("6. Meanwhile people work:")
+        say("6. Meanwhile people work:")
 
     async def _rest(self) -> None:
         """Nobody has anything left to do, here or there."""
@@ -187,23 +187,27 @@ class Story:
             lines = self._cast.sender.process.stdout
             background = [
                 asyncio.create_task(self._sending.follow(lines, lambda count: counting.reached(WEBHOOKS, count))),
-                asyncio.create_task(self._glance(counting)),
+                asyncio.create_task(self._glances(counting)),
                 asyncio.create_task(self._look_at_queue()),
             ]
             try:
                 yield
+                await self._glance(counting)
             finally:
                 for task in background:
                     task.cancel()
                 await asyncio.gather(*background, return_exceptions=True)
 
-    async def _glance(self, counting: Counting) -> None:
+    async def _glances(self, counting: Counting) -> None:
         """Only bars; the books are balanced from records and logs."""
         while True:
             with suppress(aiohttp.ClientError, TimeoutError, SyncdError):
-                counting.reached(PULLED, min((await self._crm.status())["listed"], self._sizes.contacts))
-                counting.reached(PUSHED, min((await self._mail.status())["members"], self._sizes.contacts))
+                await self._glance(counting)
             await asyncio.sleep(_GLANCE)  # a bar needs no more than that
+
+    async def _glance(self, counting: Counting) -> None:
+        counting.reached(PULLED, min((await self._crm.status())["listed"], self._sizes.contacts))
+        counting.reached(PUSHED, min((await self._mail.status())["members"], self._sizes.contacts))
 
     async def _look_at_queue(self) -> None:
         while True:

@@ -56,6 +56,8 @@ class RestDouble(ProviderDouble):
         super().__init__()
         self.manners = manners
         self.contacts: dict[str, Contact] = {}
+        self._numbers = 0
+        """Given so far. None is given twice."""
 
     def settings(self) -> JsonObject:
         return {
@@ -120,9 +122,9 @@ class RestDouble(ProviderDouble):
         return {"content-type": "application/json"}, json.dumps(told).encode()
 
     def _make(self, fields: JsonObject, key: str | None = None) -> Contact:
-        number = len(self.contacts) + 1
-        made = Contact(number=number, fields=fields, changed=self.now, key=key)
-        self.contacts[str(number)] = made
+        self._numbers += 1
+        made = Contact(number=self._numbers, fields=fields, changed=self.now, key=key)
+        self.contacts[str(made.number)] = made
         return made
 
     # -- its wire --

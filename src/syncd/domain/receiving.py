@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _RANK: dict[Operation, int] = {"create": 0, "update": 1, "delete": 2}
 #: A provider's time that lies further in our future is taken for this: otherwise one wrong clock would freeze an entity.
 _FUTURE = DAY
+_WITHIN = 0.999
 #: Characters of a remote version that say the provider's time. An ISO time with milliseconds and Z.
 _RANKED = 24
 #: Characters that say its content.
@@ -62,6 +63,8 @@ def moment(occurred_at: float | None, received_at: float) -> float:
 def remote_version(occurred_at: float, operation: Operation, received_at: float, data: JsonObject) -> str:
     """A text whose order is the order in which the provider's states follow each other, whatever order they reach us in: by the
     provider's time, then create < update < delete, then receipt, then (so that the order is total) content."""
+    if operation == "delete" and occurred_at == int(occurred_at):
+        occurred_at += _WITHIN  # told to the second, and still after whatever was done to the object in that second
     return f"{iso(occurred_at)}~{_RANK[operation]}~{iso(received_at)}~{digest(canonical(data))[:_DIGEST]}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -141,7 +142,19 @@ class World:
         ]
         return min(waits, default=None)
 
-    async def execute(self, delivery: Delivery) -> None:
+    async def execute(self, *deliveries: Delivery) -> None:
+        """All at once; time passes for those that sleep."""
+        running = asyncio.gather(*(self._execute(one) for one in deliveries), return_exceptions=True)
+        while not running.done():
+            if self.clock.sleeping:
+                await self.clock.advance(0.25)
+            else:
+                await asyncio.wait([running], timeout=0.01)
+        for failed in running.result():
+            if failed is not None:
+                raise failed
+
+    async def _execute(self, delivery: Delivery) -> None:
         work = Work(delivery, delivery.body, self.clock, self.clock.monotonic() + 60)
         await self.executor.execute(work, self.workload)
         await self.executor.flush()

@@ -2,15 +2,15 @@
 
     claim the cursor (CAS) -> fetch a page -> dedupe -> merge and store -> cursor moves (CAS, with counts) -> next page ... -> watermark
 
-While a page is stored the next one is fetched. Killed anywhere, the run goes on from the last page whose cursor was written: storing a
-page twice changes nothing and counts once. The cursor document holds lease and state, so that two pulls of one type take turns.
+While a page is stored the next ones are fetched, merged and stored as well: what two pages at once change in one entity is settled by
+its compare-and-set. The cursor moves over whatever is stored up to there. Killed anywhere, the run goes on from the last page whose
+cursor was written: storing a page twice changes nothing and counts once. The cursor document holds lease and state, so that two pulls of one type take turns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
@@ -27,6 +27,8 @@ from syncd.flows.pullcursors import PullCursors, Source
 from syncd.ports.provider import Fetch
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
     from syncd.domain.dedupe import Deduped
     from syncd.domain.jsontypes import Json, JsonObject
     from syncd.domain.merge import Rules
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 #: How often a page is stored again that speaks of objects which we are creating there at this moment; then the slice ends.
 _PATIENCE = 40
 _ATTEMPTS = 12
+#: Pages that are fetched and stored at once. Each is bounded by what one answer may hold.
+_AHEAD = 3
 #: Characters of an unreadable item that are kept with its reason.
 _RAW = 2000
 #: How an effect is counted.
@@ -76,8 +80,25 @@ class _Page:
 
     fetch: Fetch
     asked_at: float
+    number: int
     page: RecordPage | None = None
+    counted: _Counted | None = None
     error: Exception | None = None
+    following: _Page | None = None
+    """Known once the page is here."""
+    stored: anyio.Event = field(default_factory=anyio.Event)
+    """Or given up, with `error`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What every page of a slice has in common."""
+
+    source: Source
+    api: Api
+    id: str
+    rules: Rules
+    identity: Identity
 
 
 class Pull:
@@ -132,64 +153,117 @@ class Pull:
     async def _pages(
         self, source: Source, api: Api, cursor: Document, told: Callable[[JsonObject], Awaitable[bool]]
     ) -> Slice:
-        rules = rules_of(source.connection, source.kind.name)
-        identity = Identity.of_connection(source.connection.data["entities"].get(source.kind.name, {}))
-        coming = await self._fetched(source, api, self._asked(source, cursor.data))
+        run = _Run(
+            source,
+            api,
+            cursor.data["run"]["id"],
+            rules_of(source.connection, source.kind.name),
+            Identity.of_connection(source.connection.data["entities"].get(source.kind.name, {})),
+        )
+        failed: BaseException | None = None
+        found: Slice | None = None
+        async with anyio.create_task_group() as group:
+            try:
+                found = await self._in_turn(run, cursor, told, group)
+            except anyio.get_cancelled_exc_class():
+                raise
+            except BaseException as error:  # noqa: BLE001 - raised below as it is; out of the group it would come in a group of errors
+                failed = error
+            group.cancel_scope.cancel()
+        if failed is not None:
+            raise failed
+        assert found is not None
+        return found
+
+    async def _in_turn(
+        self, run: _Run, cursor: Document, told: Callable[[JsonObject], Awaitable[bool]], group: TaskGroup
+    ) -> Slice:
+        """Page after page; in `group` those after it are on their way."""
+        source, data = run.source, cursor.data
+        coming, room = self._begun(run, data, group)
         while True:
+            await coming.stored.wait()
+            room.release()
             if coming.error is not None:
+                if data is not cursor.data:
+                    cursor = await self._cursors.write(source, cursor, data)
                 if not _cursor_is_lost(coming, cursor.data):
                     raise coming.error
                 cursor = await self._cursors.write(source, cursor, restarted(cursor.data))
-                coming = await self._fetched(source, api, self._asked(source, cursor.data))
+                data = cursor.data
+                coming, room = self._begun(run, data, group)
                 continue
-            page = coming.page
-            assert page is not None
-            store = partial(self._store, source, cursor, coming, rules, identity)
-            following: _Page | None = None
-            if page.next is not None:
-                following = _Page(self._next(coming, page.next), self._clock.now())
-            counts, failures = await self._overlapped(store, source, api, following)
-            data = advanced(
-                cursor.data,
-                counts=counts,
-                failures=failures,
-                following=page.next,
-                served_at=page.served_at,
-                validator=coming.fetch.validator if page.unchanged else page.validator,
-                now=self._clock.now(),
-                asked_at=coming.asked_at,
-                newest=_newest(page, coming.asked_at) if doubted(page.served_at, coming.asked_at) else None,
-            )
+            data = self._moved(data, coming)
             error = "the provider's pages lead back to where they began" if in_circle(data) else None
-            if page.next is None or error is not None:
+            if coming.following is None or error is not None:
                 data = finished(data, now=self._clock.now(), error=error)
                 cursor = await self._cursors.write(source, cursor, data)
                 return _slice(cursor.data, done=True)
+            coming = coming.following
+            if coming.stored.is_set():
+                continue  # one write for both
             stop = await told(data["run"]["counts"])
             cursor = await self._cursors.write(source, cursor, given_up(data) if stop else data)
+            data = cursor.data
             if stop:
-                return _slice(cursor.data, done=False)
-            assert following is not None
-            coming = following
+                return _slice(data, done=False)
 
-    async def _overlapped(
-        self, store: Callable[[], Awaitable[_Counted]], source: Source, api: Api, following: _Page | None
-    ) -> _Counted:
-        """Store a page while the next is fetched. What the fetch raises is kept with its page: what came before it is stored first."""
-        if following is None:
-            return await store()
-        failed: BaseException | None = None
-        stored: _Counted = ({}, [])
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._fetch, source, api, following)
+    def _begun(self, run: _Run, data: JsonObject, group: TaskGroup) -> tuple[_Page, anyio.Semaphore]:
+        """The first page to come, and room for those that may be on their way at once."""
+        first, room = self._asked(run.source, data), anyio.Semaphore(_AHEAD)
+        group.start_soon(self._fetch, run, first, room, group)
+        return first, room
+
+    async def _fetch(self, run: _Run, coming: _Page, room: anyio.Semaphore, group: TaskGroup) -> None:
+        """Page after page, each left to be stored. What that raises is kept with its page: what came before it counts first."""
+        before: _Page | None = None
+        while True:
+            await room.acquire()
+            coming.asked_at = self._clock.now()
             try:
-                stored = await store()
-            except Exception as error:  # noqa: BLE001 - raised below as it is; out of the group it would come in a group of errors
-                failed = error
-                group.cancel_scope.cancel()
-        if failed is not None:
-            raise failed
-        return stored
+                coming.page = await run.source.records.fetch(run.api, coming.fetch)
+            except Exception as error:  # noqa: BLE001 - raised by whoever takes the page
+                coming.error = error
+                coming.stored.set()
+                return
+            if coming.page.next is not None:
+                coming.following = self._next(coming, coming.page.next)
+            group.start_soon(self._stored, run, coming, before)
+            if coming.following is None:
+                return
+            before, coming = coming, coming.following
+
+    async def _stored(self, run: _Run, coming: _Page, before: _Page | None) -> None:
+        """Store a page that is here."""
+        assert coming.page is not None
+        try:
+            # What is deleted is counted against what is there, and keys against those of the page before: these pages wait their turn.
+            if before is not None and (
+                run.identity.strategy != "external_id" or any(one.deleted for one in coming.page.records)
+            ):
+                await before.stored.wait()
+            if before is None or before.error is None:
+                coming.counted = await self._store(run, coming)
+        except Exception as error:  # noqa: BLE001 - raised by whoever takes the page
+            coming.error = error
+        coming.stored.set()
+
+    def _moved(self, data: JsonObject, coming: _Page) -> JsonObject:
+        """The cursor behind a page that is stored."""
+        assert coming.page is not None
+        assert coming.counted is not None
+        page, (counts, failures) = coming.page, coming.counted
+        return advanced(
+            data,
+            counts=counts,
+            failures=failures,
+            following=page.next,
+            served_at=page.served_at,
+            validator=coming.fetch.validator if page.unchanged else page.validator,
+            now=self._clock.now(),
+            asked_at=coming.asked_at,
+            newest=_newest(page, coming.asked_at) if doubted(page.served_at, coming.asked_at) else None,
+        )
 
     def _asked(self, source: Source, data: JsonObject) -> _Page:
         run = data["run"]
@@ -200,42 +274,30 @@ class Pull:
             limit=self._page_size,
             validator=run.get("ask") if run["cursor"] is None else None,
         )
-        return _Page(fetch, self._clock.now())
+        return _Page(fetch, self._clock.now(), run["page"])
 
-    def _next(self, before: _Page, cursor: str) -> Fetch:
-        return Fetch(kind=before.fetch.kind, since=before.fetch.since, cursor=cursor, limit=self._page_size)
+    def _next(self, before: _Page, cursor: str) -> _Page:
+        fetch = Fetch(kind=before.fetch.kind, since=before.fetch.since, cursor=cursor, limit=self._page_size)
+        return _Page(fetch, self._clock.now(), before.number + 1)
 
-    async def _fetched(self, source: Source, api: Api, page: _Page) -> _Page:
-        await self._fetch(source, api, page)
-        return page
-
-    async def _fetch(self, source: Source, api: Api, page: _Page) -> None:
-        try:
-            page.page = await source.records.fetch(api, page.fetch)
-        except Exception as error:  # noqa: BLE001 - raised by whoever takes the page, after what came before it is stored
-            page.error = error
-
-    async def _store(
-        self, source: Source, cursor: Document, coming: _Page, rules: Rules, identity: Identity
-    ) -> _Counted:
+    async def _store(self, run: _Run, coming: _Page) -> _Counted:
         """One page into the entities: its counts, and what was kept aside."""
-        page = coming.page
+        source, identity, page = run.source, run.identity, coming.page
         assert page is not None
-        run = cursor.data["run"]
-        keying, keys = Keying.of(identity, run["id"]), None
+        keying, keys = Keying.of(identity, run.id), None
         if keying is None:
             deduped = dedupe(page.records, identity)
         else:
             deduped, keys = await self._intake.keyed(
                 source.tenant_id, source.kind.name, source.connection.id, keying, page.records
             )
-        name = f"{run['id'][-40:]}:{run['page']}"
+        name = f"{run.id[-40:]}:{coming.number}"
         incoming = [incoming_of(one, source.connection.id, coming.asked_at, name) for one in deduped.kept]
-        stored = await self._patiently(source, incoming, coming.asked_at, rules, run["id"], keys) if incoming else []
+        stored = await self._patiently(run, incoming, coming.asked_at, keys) if incoming else []
         if keys is not None:
             await self._addressed(source, deduped, stored, keys)
         failures: list[JsonObject] = [
-            {"page": run["page"], "position": one.position, "reason": one.reason, "raw": _excerpt(one.raw)}
+            {"page": coming.number, "position": one.position, "reason": one.reason, "raw": _excerpt(one.raw)}
             for one in page.unreadable
         ]
         counts: JsonObject = {
@@ -247,7 +309,7 @@ class Pull:
         for record, one in zip(deduped.kept, stored, strict=True):
             if isinstance(one, TooLarge):
                 counts["failed"] += 1
-                failures.append({"page": run["page"], "externalId": record.external_id, "reason": str(one)})
+                failures.append({"page": coming.number, "externalId": record.external_id, "reason": str(one)})
                 continue
             counted = _COUNTED[one.effect]
             counts[counted] = counts.get(counted, 0) + 1
@@ -255,16 +317,12 @@ class Pull:
         return counts, failures
 
     async def _patiently(
-        self,
-        source: Source,
-        incoming: list[Incoming],
-        asked_at: float,
-        rules: Rules,
-        run_id: str,
-        keys: Keys | None,
+        self, run: _Run, incoming: list[Incoming], asked_at: float, keys: Keys | None
     ) -> list[Stored | TooLarge]:
+        source = run.source
+
         async def admit(count: int) -> None:
-            await self._guard.admit(source.tenant_id, source.connection.id, source.kind.name, count, run=run_id)
+            await self._guard.admit(source.tenant_id, source.connection.id, source.kind.name, count, run=run.id)
 
         for patience in range(_PATIENCE + 1):
             try:
@@ -273,14 +331,14 @@ class Pull:
                     source.kind.name,
                     incoming,
                     said_at=asked_at,
-                    rules=rules,
+                    rules=run.rules,
                     admit_deletes=admit,
                     keys=keys,
                 )
             except Overloaded as error:
                 if patience == _PATIENCE:
                     raise
-                await self._clock.sleep(error.retry_after or WAIT)
+                await self._clock.sleep(min(error.retry_after or WAIT, WAIT))
         raise AssertionError("the last try is answered or raised")
 
     async def _addressed(
@@ -307,7 +365,7 @@ class Pull:
 
 def _cursor_is_lost(coming: _Page, data: JsonObject) -> bool:
     """Page cursors expire: then the run begins again from its watermark, once."""
-    refused = isinstance(coming.error, Rejected | NotFound)
+    refused = coming.page is None and isinstance(coming.error, Rejected | NotFound)
     return refused and coming.fetch.cursor is not None and not data["run"].get("restarted")
 
 

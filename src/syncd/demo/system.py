@@ -22,6 +22,8 @@ from aiohttp.typedefs import Handler, Middleware
 from syncd.domain.jsontypes import Json, JsonObject
 
 DESK = "/desk"
+#: Whoever asked went away in the middle; the number is that of nginx.
+GONE = 499
 #: What a handler tells the log about its request.
 ABOUT: web.RequestKey[JsonObject] = web.RequestKey("about", dict)
 
@@ -86,6 +88,9 @@ def guarded(
         except web.HTTPException as refusal:
             status = refusal.status
             raise
+        except ConnectionResetError:
+            status = GONE
+            return web.Response(status=GONE)
         finally:
             log.write(method=request.method, path=request.path, status=status, **about)
 

@@ -129,8 +129,9 @@ class TasksFlow:
         for cursor in (
             await self._documents.query(CURSORS, Query(partition=task.connection_id, limit=PAGE_LIMIT))
         ).items:
-            if cursor.data.get("run", {}).get("id") == run:
-                for name, count in cursor.data["run"]["counts"].items():
+            held = cursor.data.get("run")
+            if isinstance(held, dict) and held["id"] == run:  # the delete guard's document beside them names a run only
+                for name, count in held["counts"].items():
                     counts[name] = counts.get(name, 0) + count
         return {**shown(found), **({"progress": counts} if counts else {})}
 

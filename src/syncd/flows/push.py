@@ -12,7 +12,6 @@ the lease. An effect carries the key of its link, so that sending it again is th
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from syncd.domain.errors import Conflict, Invalid, NotUnderstood, Rejected, SyncdError
@@ -24,7 +23,7 @@ from syncd.domain.retry import SYNC_RETRIES, RetryPolicy, outcome_of
 from syncd.domain.times import parse
 from syncd.flows.accounts import account_of, incoming_of, rules_of
 from syncd.flows.pushledger import GONE, PushLedger
-from syncd.flows.subscriptions import direction_of, kind_of
+from syncd.flows.pushtargets import Leased, Target, Targets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,54 +31,17 @@ if TYPE_CHECKING:
     from syncd.domain.errors import Bin
     from syncd.domain.jsontypes import JsonObject
     from syncd.domain.messages import Envelope
-    from syncd.domain.pushing import Sending
     from syncd.flows.intake import Intake
     from syncd.flows.subscriptions import Subscriptions
     from syncd.ports.api import Api, Apis
     from syncd.ports.clock import Clock
     from syncd.ports.documents import Document
     from syncd.ports.observe import Observe
-    from syncd.ports.provider import Kind, Provider, Providers, Record, Records
+    from syncd.ports.provider import Providers, Record
 
 #: How often one message reads again what a conditional write found changed, before it waits.
 _REREADS = 3
 _ATTEMPTS = 12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """The connection that is owed, and what can be done there."""
-
-    connection: Document
-    provider: Provider
-    records: Records
-    kind: Kind
-
-    def can(self, wanted: Sending) -> bool:
-        if wanted.operation == "create":
-            return self.kind.creates != "none"
-        return self.kind.updates if wanted.operation == "update" else self.kind.deletes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Leased:
-    """A push in our hands."""
-
-    target: Target
-    document: Document
-    wanted: Sending
-    term: int
-    tried: bool
-    """An earlier attempt to create it may have succeeded."""
-
-    @property
-    def connection_id(self) -> str:
-        return self.target.connection.id
-
-    @property
-    def unseen(self) -> bool:
-        """It could be written on a condition, and nothing is known to put there."""
-        return self.wanted.operation != "create" and self.target.kind.conditional and self.wanted.tag is None
 
 
 class Push:
@@ -101,8 +63,7 @@ class Push:
     ) -> None:
         self._ledger = ledger
         self._intake = intake
-        self._subscriptions = subscriptions
-        self._providers = providers
+        self._targets = Targets(subscriptions=subscriptions, providers=providers)
         self._apis = apis
         self._clock = clock
         self._observe = observe
@@ -115,7 +76,7 @@ class Push:
         entity_id, connection_id = _addressed(body)
         for reread in range(_REREADS):
             leased = await self._lease(entity_id, connection_id, envelope)
-            if not isinstance(leased, _Leased):
+            if not isinstance(leased, Leased):
                 return leased
             if leased.unseen and not reread:
                 # Lists do not show the tag that this system compares: without a look, its first write would be a blind one.
@@ -147,7 +108,7 @@ class Push:
         if (debt := _debt(body)) is not None:
             await self._ledger.drop(*debt)
 
-    async def _lease(self, entity_id: str, connection_id: str, envelope: Envelope) -> _Leased | Outcome:
+    async def _lease(self, entity_id: str, connection_id: str, envelope: Envelope) -> Leased | Outcome:
         fresh = False
         for _ in range(_ATTEMPTS):
             document = await self._ledger.get(entity_id)
@@ -159,7 +120,7 @@ class Push:
             if idle is not None:
                 return idle
             link = entity["links"][connection_id]
-            target = await self._target(entity["tenantId"], connection_id, entity["type"], fresh=fresh)
+            target = await self._targets.find(entity["tenantId"], connection_id, entity["type"], fresh=fresh)
             wanted = None if isinstance(target, str) else sending(entity, connection_id, target.kind.fields)
             if isinstance(target, str) or wanted is None or not target.can(wanted):
                 if not fresh:  # a debt is forgiven on what stands now, never on what stood some seconds ago
@@ -184,7 +145,7 @@ class Push:
             except Conflict:
                 continue
             term = document.data["links"][connection_id]["term"]
-            return _Leased(target=target, document=document, wanted=wanted, term=term, tried=tried)
+            return Leased(target=target, document=document, wanted=wanted, term=term, tried=tried)
         return Retry(after=1.0, reason="the entity is being changed by too many at once", label="contended")
 
     async def _forgiven(self, document: Document, connection_id: str, target: Target | str) -> bool:
@@ -209,22 +170,7 @@ class Push:
                 return Snooze(until=believed, reason="a create got no answer; it is looked for when it can be seen")
         return None
 
-    async def _target(self, tenant_id: str, connection_id: str, entity_type: str, *, fresh: bool) -> Target | str:
-        """Or why there is nothing to push to."""
-        connection = await self._subscriptions.known(tenant_id, connection_id, fresh=fresh)
-        if connection is None:
-            return "gone"
-        if not connection.data.get("enabled", True):
-            return "disabled"
-        if direction_of(connection.data, entity_type) not in ("push", "both"):
-            return "not pushed"
-        provider = self._providers.get(connection.data["integrationId"])
-        kind = kind_of(self._providers, connection.data, entity_type)
-        if provider is None or provider.records is None or kind is None:
-            return "not writable"
-        return Target(connection=connection, provider=provider, records=provider.records, kind=kind)
-
-    async def _send(self, leased: _Leased, envelope: Envelope) -> Outcome | None:
+    async def _send(self, leased: Leased, envelope: Envelope) -> Outcome | None:
         """Call the provider and record. None: the object had changed there, is merged, and what is owed must be looked at again."""
         target, wanted = leased.target, leased.wanted
         started = self._clock.monotonic()
@@ -254,7 +200,7 @@ class Push:
         base_url = target.records.base_url(target.connection.data.get("settings", {}))
         return self._apis.of(account_of(target.connection), base_url, reservation=envelope.reservation)
 
-    async def _call(self, api: Api, leased: _Leased) -> Record | None:
+    async def _call(self, api: Api, leased: Leased) -> Record | None:
         """What the provider has now; None after a deletion. Raises Rejected where an object to update is not there."""
         records, kind, wanted = leased.target.records, leased.target.kind, leased.wanted
         if wanted.operation == "create":
@@ -278,7 +224,7 @@ class Push:
             return None
         assert_never(wanted.operation)
 
-    async def _reread(self, leased: _Leased, envelope: Envelope) -> Outcome | None:
+    async def _reread(self, leased: Leased, envelope: Envelope) -> Outcome | None:
         """Somebody changed the object there: merge it, then push what is still owed."""
         kind, wanted = leased.target.kind, leased.wanted
         assert wanted.external_id is not None
@@ -289,7 +235,7 @@ class Push:
         if record is None and wanted.operation == "update":
             return await self._failed(leased, Rejected(f"{kind.name} {wanted.external_id}: {GONE}"), envelope)
         now = self._clock.now()
-        if record is not None:
+        if record is not None and not leased.as_known(record):
             entity = leased.document.data
             try:
                 await self._intake.receive(
@@ -314,7 +260,7 @@ class Push:
         )
         return None
 
-    async def _failed(self, leased: _Leased, error: SyncdError, envelope: Envelope) -> Outcome:
+    async def _failed(self, leased: Leased, error: SyncdError, envelope: Envelope) -> Outcome:
         now = self._clock.now()
         creating = leased.wanted.operation == "create"
         tried = creating and (error.maybe_processed or (leased.tried and leased.target.kind.creates != "blind"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from syncd.domain.edits import edit, remove
 from syncd.domain.jsontypes import JsonObject
-from syncd.domain.receiving import Incoming, moment, receive, remote_version
+from syncd.domain.receiving import Incoming, moment, order_of, receive
 from syncd.domain.records import Change, Subscriber, alias_id, owed_pushes
 from syncd.domain.times import DAY, iso
 
@@ -33,7 +33,7 @@ def said(
         operation=operation,
         data=data,
         occurred_at=at,
-        remote_version=remote_version(at, operation, received_at, data),
+        order=order_of(at, operation, received_at),
         partial=partial,
     )
 

@@ -43,8 +43,8 @@ class Incoming:
     data: JsonObject
     occurred_at: float
     """From `moment`."""
-    remote_version: str
-    """From `remote_version`."""
+    order: str
+    """From `order_of`."""
     event_id: str | None = None
     page: str | None = None
     """Which page of which pull, so that a page that is stored again counts as it did."""
@@ -54,18 +54,28 @@ class Incoming:
     timed: bool = True
     """`occurred_at` is the provider's word; otherwise only the time at which we heard of it."""
 
+    @property
+    def remote_version(self) -> str:
+        """A text whose order is the order in which the provider's states follow each other, whatever order they reach us in: as
+        `order` says, then (so that it is total) by content. Made when it is asked for: of most pages nothing is new."""
+        return f"{self.order}~{digest(canonical(self.data))[:_DIGEST]}"
+
+    def follows(self, known: str) -> bool:
+        """Is it later than the remote version `known`?"""
+        head = known[: len(self.order)]
+        return self.remote_version > known if head == self.order else self.order > head
+
 
 def moment(occurred_at: float | None, received_at: float) -> float:
     """When a provider's object became so, as far as it can be believed."""
     return received_at if occurred_at is None else min(occurred_at, received_at + _FUTURE)
 
 
-def remote_version(occurred_at: float, operation: Operation, received_at: float, data: JsonObject) -> str:
-    """A text whose order is the order in which the provider's states follow each other, whatever order they reach us in: by the
-    provider's time, then create < update < delete, then receipt, then (so that the order is total) content."""
+def order_of(occurred_at: float, operation: Operation, received_at: float) -> str:
+    """By the provider's time, then create < update < delete, then receipt."""
     if operation == "delete" and occurred_at == int(occurred_at):
         occurred_at += _WITHIN  # told to the second, and still after whatever was done to the object in that second
-    return f"{iso(occurred_at)}~{_RANK[operation]}~{iso(received_at)}~{digest(canonical(data))[:_DIGEST]}"
+    return f"{iso(occurred_at)}~{_RANK[operation]}~{iso(received_at)}"
 
 
 def receive(
@@ -89,7 +99,7 @@ def receive(
     else:
         link = entity["links"].get(connection, {})
         known = link.get("remoteVersion")
-        if known is not None and incoming.remote_version <= known:
+        if known is not None and not incoming.follows(known):
             # Our own event once more (its effect is here, and its row is still open) or something older.
             effect: Effect = "unchanged" if incoming.remote_version == known else "outdated"
             return Change(effect=_counted(link, incoming, effect), entity=None)
@@ -121,16 +131,17 @@ def receive(
         link["event"] = incoming.event_id
     entity["externalIds"][connection] = incoming.external_id
     entity["links"][connection] = link
-    if incoming.operation == "delete":
+    if fresh and incoming.operation != "delete":
+        change = _received_first(entity, incoming, subscribers=subscribers, now=now)
+    elif incoming.operation == "delete":
         change = _received_deletion(entity, incoming, subscribers=subscribers, now=now, fresh=fresh)
     else:
-        change = _received_content(
-            entity, incoming, subscribers=subscribers, now=now, rules=rules, fresh=fresh, entity_id=entity_id
-        )
+        change = _received_content(entity, incoming, subscribers=subscribers, now=now, rules=rules, entity_id=entity_id)
     if incoming.page is not None:
         counted = _counted(link, incoming, change.effect)
         link["page"] = [incoming.page, counted]
-        change = Change(effect=counted, entity=change.entity, resolutions=change.resolutions)
+        if counted != change.effect:
+            change = Change(effect=counted, entity=change.entity, resolutions=change.resolutions)
     return change
 
 
@@ -146,7 +157,7 @@ def _says_nothing(
     """Is it what the connection said at this very time, and does it need to be told nothing? Then nothing need be written."""
     return (
         known is not None
-        and (not incoming.timed or known[:_RANKED] == incoming.remote_version[:_RANKED])
+        and (not incoming.timed or known[:_RANKED] == incoming.order[:_RANKED])
         and not incoming.partial
         and incoming.operation != "delete"
         and not entity["deleted"]
@@ -178,6 +189,21 @@ def _counted(link: JsonObject, incoming: Incoming, effect: Effect) -> Effect:
     return was
 
 
+def _received_first(entity: JsonObject, incoming: Incoming, *, subscribers: Sequence[Subscriber], now: float) -> Change:
+    """What nobody here had: all of it is new, and nothing can differ from it. `_received_content` would come to the same."""
+    connection, data = incoming.connection_id, incoming.data
+    entity["data"] = dict(data)
+    entity["changedAt"] = max(entity["changedAt"], iso(incoming.occurred_at))
+    entity["version"] = 1
+    link = entity["links"][connection]
+    link["base"] = data
+    link["want"] = link["pushed"] = 1
+    others = concerned(entity, [one for one in subscribers if one.connection_id != connection], data)
+    if others:
+        owe(entity, others, now)
+    return Change(effect="created", entity=entity)
+
+
 def _received_content(
     entity: JsonObject,
     incoming: Incoming,
@@ -185,7 +211,6 @@ def _received_content(
     subscribers: Sequence[Subscriber],
     now: float,
     rules: Rules,
-    fresh: bool,
     entity_id: str,
 ) -> Change:
     connection = incoming.connection_id
@@ -208,7 +233,7 @@ def _received_content(
     _hold_open(link, merged, entity, entity_id, incoming)
     origin = _origin(subscribers, connection)
     owed = origin is not None and origin.takes_pushes and any(origin.fields.holds(name) for name in merged.owed)
-    content = merged.changed or fresh or revived
+    content = merged.changed or revived
     if content:
         entity["data"] = merged.data
         entity["deleted"] = False
@@ -226,7 +251,7 @@ def _received_content(
         owe(entity, concerned(entity, others, changed, again=revived), now)
     if owed:
         owe(entity, (connection,), now)
-    effect: Effect = "created" if fresh or revived else "updated" if merged.changed else "unchanged"
+    effect: Effect = "created" if revived else "updated" if merged.changed else "unchanged"
     return Change(effect=effect, entity=entity, resolutions=merged.resolutions)
 
 

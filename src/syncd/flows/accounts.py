@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from syncd.domain.merge import Rules
-from syncd.domain.receiving import Incoming, moment, remote_version
+from syncd.domain.receiving import Incoming, moment, order_of
 from syncd.ports.api import Account
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def incoming_of(record: Record, connection_id: str, said_at: float, page: str | 
         operation=operation,
         data=record.data,
         occurred_at=occurred_at,
-        remote_version=remote_version(occurred_at, operation, said_at, record.data),
+        order=order_of(occurred_at, operation, said_at),
         page=page,
         tag=record.version,
         timed=record.updated_at is not None,

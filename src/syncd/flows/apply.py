@@ -17,7 +17,7 @@ from syncd.domain.ids import USER_ID, digest, located
 from syncd.domain.jsonbody import parse_message
 from syncd.domain.merge import Rules
 from syncd.domain.outcomes import DONE, Outcome, Park
-from syncd.domain.receiving import Incoming, moment, remote_version
+from syncd.domain.receiving import Incoming, moment, order_of
 from syncd.domain.times import iso
 from syncd.flows.audit_rows import raw_of
 from syncd.flows.keys import Keying
@@ -202,7 +202,7 @@ class Apply:
             operation=event.operation,
             data=event.data,
             occurred_at=occurred_at,
-            remote_version=remote_version(occurred_at, event.operation, received_at, event.data),
+            order=order_of(occurred_at, event.operation, received_at),
             event_id=event_id,
             partial=event.partial,
             timed=event.occurred_at is not None,

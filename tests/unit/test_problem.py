@@ -41,6 +41,7 @@ def test_an_error_without_a_line_answers_as_its_nearest_ancestor() -> None:
         (errors.Forbidden("no"), 403),
         (errors.NotFound("no"), 404),
         (errors.Conflict("no"), 409),
+        (errors.Held("no"), 409),
         (errors.Throttled("no"), 429),
         (errors.Overloaded("no"), 503),
         (errors.Unavailable("no"), 503),

@@ -31,6 +31,7 @@ STATUS: dict[type[errors.SyncdError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.LeaseLost: 409,
+    errors.Held: 409,
     errors.Forbidden: 403,
     errors.Unauthorized: 401,
     errors.StoreUnusable: 503,

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from syncd.domain.collections import AUDIT, CONNECTIONS, ENTITIES
-from syncd.domain.receiving import Incoming, receive, remote_version
+from syncd.domain.receiving import Incoming, order_of, receive
 from syncd.domain.records import Subscriber
 from syncd.ports.documents import Create, Delete, Query
 from tests.doubles.rest import RestDouble
@@ -37,7 +37,7 @@ async def known(world: World) -> None:
         operation="update",
         data=DATA,
         occurred_at=now,
-        remote_version=remote_version(now, "update", now, DATA),
+        order=order_of(now, "update", now),
     )
     subscribers = [Subscriber("crm")]
     change = receive(

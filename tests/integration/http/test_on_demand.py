@@ -150,7 +150,9 @@ async def test_links_keep_a_connection_at_the_system_that_gave_their_ids(world: 
     back = {"settings": crm.settings()}
     refused = await world.api("PATCH", "/connections/crm", back)
     assert refused.status == 409
-    assert f"entities linked to objects at https://crm.example/api: 2. At {crm.url}/api the same" in refused.json["detail"]
+    assert (
+        f"entities linked to objects at https://crm.example/api: 2. At {crm.url}/api the same" in refused.json["detail"]
+    )
     headers = {"X-Client": "another"}
     other = await world.api("PATCH", "/connections/crm", {"settings": {**elsewhere["settings"], "headers": headers}})
     assert other.status == 200, "what does not say whose objects they are may change"

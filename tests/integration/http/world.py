@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from syncd.adapters.http.limits import Limits
 from syncd.adapters.http.ssrf import OutgoingPolicy
 from syncd.adapters.providers.github import PROVIDER as GITHUB
 from syncd.adapters.providers.rest import PROVIDER as REST
-from syncd.domain.errors import Invalid, NotFound
 from syncd.domain.principal import Principal
 from syncd.domain.schedules import parse_schedule
 from syncd.domain.secrets import Secret
@@ -34,7 +33,7 @@ from syncd.flows.editpreview import EditPreview
 from syncd.flows.entities import Entities
 from syncd.flows.hints import PushHints
 from syncd.flows.intake import Intake
-from syncd.flows.jobs import Job, Tick, TickResult
+from syncd.flows.jobs import Job
 from syncd.flows.operate.audit import AuditTrail
 from syncd.flows.operate.connections import ConnectionsFlow
 from syncd.flows.operate.connectiontests import ConnectionTestsFlow
@@ -65,11 +64,11 @@ from syncd.http.auth import Tokens
 from syncd.http.connection import ListenerLimits
 from syncd.http.server import Server
 from syncd.http.services import HttpLimits, Operate, Services
-from syncd.ports.control import Component, Health
 from syncd.ports.provider import schemes_of
 from syncd.runtime.live import LiveEvents
 from syncd.testing.clock import FrozenClock
 from tests.doubles.client import _OneToken as OneToken
+from tests.integration.http.parts import Controls, MemoryVault, Runs, check_overlay
 
 ADMIN, READER, TENANT_1 = "admin-token-0123456789", "reader-token-0123456789", "tenant-1-token-0123456789"
 QUEUES = ("sync-inbound", "sync-outbound")
@@ -77,87 +76,6 @@ QUEUES = ("sync-inbound", "sync-outbound")
 PER_MINUTE = 30
 PROVIDERS = {"github": GITHUB, "rest": REST}
 NIGHTLY = parse_schedule("0 0 3 * * *")  # here: the first use of a time zone reads it from the disk
-
-
-class MemoryVault:
-    """The port `Vault` in a dict: what is tried here is who may see its secrets, not how they are kept."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, dict[str, Secret]] = {}
-
-    async def append(self, name: str, value: Secret) -> str:
-        versions = self.kept.setdefault(name, {})
-        version = f"v{len(versions) + 1}"
-        versions[version] = value
-        return version
-
-    async def get(self, name: str, version: str) -> Secret:
-        try:
-            return self.kept[name][version]
-        except KeyError:
-            raise NotFound("no such version") from None
-
-    async def versions(self, name: str) -> list[str]:
-        return list(self.kept.get(name, {}))
-
-    async def purge(self, name: str, *, keep: str | None = None) -> int:
-        return len(self.kept.pop(name, {}))
-
-    async def rotate_key(self) -> int:
-        return sum(len(versions) for versions in self.kept.values())
-
-
-@dataclass
-class Controls:
-    """The port `Control`, with what a test wants it to say."""
-
-    reported: Health = field(
-        default_factory=lambda: Health(
-            live=True,
-            ready=True,
-            phase="running",
-            version="0.1.0",
-            generation=1,
-            roles=("webhooks", "scheduler"),
-            components=(Component("store", "ok", "1 ms"), Component("blobs", "degraded", "slow")),
-        )
-    )
-    reload_error: Invalid | None = None
-    reloads: int = 0
-    nudged: list[str] = field(default_factory=list)
-
-    def health(self) -> Health:
-        return self.reported
-
-    async def reload(self) -> dict[str, Any]:
-        self.reloads += 1
-        if self.reload_error is not None:
-            raise self.reload_error
-        return {"changed": ["sync.batch_size"], "needsRestart": [], "shadowed": []}
-
-    def nudge(self, what: str) -> None:
-        self.nudged.append(what)
-
-    def effective_settings(self) -> dict[str, Any]:
-        return {"sync": {"batch_size": {"value": 100, "source": "default"}}}
-
-
-class Runs:
-    """What the one job of this world was run for, and how it is to end."""
-
-    def __init__(self) -> None:
-        self.result = TickResult(status="succeeded", reason="12 records")
-        self.ticks: list[Tick] = []
-
-    async def run(self, tick: Tick) -> TickResult:
-        self.ticks.append(tick)
-        return self.result
-
-
-def check_overlay(values: Mapping[str, Any]) -> None:
-    wrong = {key: "not a key" for key in values if not key.startswith(("sync.", "http."))}
-    if wrong:
-        raise Invalid("the overlay is wrong", errors=wrong)
 
 
 @dataclass

@@ -3,11 +3,11 @@
     owed --begin: lease (CAS)--> call --record--> pushed = version
                                      \\--give_back--> owed, not before checkAt
                                      \\--hold--> owed, and waits for a person
-    link {..., pushed, pushedAt?, push? {version, term, owner, until, since}, term?, create? {key, at, tried, sent, again?}, creates?,
+    link {..., pushed, pushedAt?, push? {version, term, owner, until, since}, term?, create? {key, at, tried, since, sent, again?}, creates?,
           checkAt?, patience?, hop?, held? {bin, reason, at}}
 
 A lease outlives a call of half its length (decision 5). A create's `key` belongs to the link, not to the version, and stays until
-the outcome is known; `tried` says that a call was begun whose end nobody has written down, `sent` what it said, `again` that a
+the outcome is known; `tried` says that a call was begun whose end nobody has written down, `since` when and `sent` what it said, `again` that a
 person has looked and says: go on. `creates` counts those whose end is known: what is made anew after a deletion has another key.
 """
 
@@ -157,8 +157,14 @@ def begin(
     if wanted.operation == "create":
         created = link.get("create", {"key": create_key(entity_id, connection_id, link.get("creates", 0))})
         # What may be there already is what the first of them said whose end nobody knows.
-        sent = created["sent"] if created.get("tried") and "sent" in created else wanted.whole
-        link["create"] = {"key": created["key"], "at": iso(now), "tried": True, "sent": sent}
+        first = created if created.get("tried") and "sent" in created else {"since": iso(now), "sent": wanted.whole}
+        link["create"] = {
+            "key": created["key"],
+            "at": iso(now),
+            "tried": True,
+            "since": first["since"],
+            "sent": first["sent"],
+        }
     return _with(entity, connection_id, link)
 
 

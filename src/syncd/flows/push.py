@@ -22,6 +22,7 @@ from syncd.domain.records import is_alias, owes
 from syncd.domain.retry import SYNC_RETRIES, RetryPolicy, outcome_of
 from syncd.domain.times import parse
 from syncd.flows.accounts import account_of, incoming_of, rules_of
+from syncd.flows.creating import settling
 from syncd.flows.pushledger import GONE, PushLedger
 from syncd.flows.pushtargets import Leased, Target, Targets
 
@@ -141,7 +142,7 @@ class Push:
                 return early
             try:
                 taken = begin(entity, entity_id, connection_id, wanted, self._owner, now, lease=self._lease_seconds)
-                document = await self._ledger.lease(document, connection_id, taken, wanted, target.kind.fields)
+                document = await self._ledger.lease(document, connection_id, taken, wanted, target.kind)
             except Conflict:
                 continue
             term = document.data["links"][connection_id]["term"]
@@ -296,6 +297,7 @@ class Push:
             hop=envelope.hop + 1,
             tried=tried,
             error=str(error),
+            settles=due + wait if tried and (wait := settling(leased.target.kind)) else None,
         )
         return outcome
 

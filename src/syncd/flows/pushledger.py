@@ -22,9 +22,9 @@ from syncd.domain.pushing import (
 )
 from syncd.domain.receiving import receive
 from syncd.domain.records import alias, alias_id, owes
-from syncd.domain.times import parse
+from syncd.domain.times import iso, parse
 from syncd.flows.accounts import incoming_of
-from syncd.flows.creating import content_hash
+from syncd.flows.creating import content_hash, settling
 from syncd.flows.intake import ATTEMPTS, contended, entity_writes
 from syncd.ports.documents import Create, Delete, Replace, Upsert
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from syncd.domain.errors import Bin
-    from syncd.domain.fields import Fields
     from syncd.domain.jsontypes import JsonObject
     from syncd.domain.merge import Rules
     from syncd.domain.pushing import Sending
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from syncd.ports.clock import Clock
     from syncd.ports.documents import Document, Documents, Write
     from syncd.ports.observe import Observe
-    from syncd.ports.provider import Record
+    from syncd.ports.provider import Kind, Record
 
 GONE = "it is not there (any more)"
 
@@ -73,14 +72,15 @@ class PushLedger:
         return await self._documents.get(ENTITIES, partition, entity_id)
 
     async def lease(
-        self, document: Document, connection_id: str, taken: JsonObject, wanted: Sending, fields: Fields
+        self, document: Document, connection_id: str, taken: JsonObject, wanted: Sending, kind: Kind
     ) -> Document:
         """Write the lease; beside a create the mark that others see. Raises Conflict where the entity changed meanwhile."""
         writes = entity_writes(document.id, document, taken)
         if wanted.operation == "create":
-            mine = taken["links"][connection_id]["push"]
-            content = content_hash(wanted.whole, fields)
-            mark = creating_mark(document.id, connection_id, content, parse(mine["since"]), parse(mine["until"]))
+            link = taken["links"][connection_id]
+            since, until = parse(link["create"]["since"]), parse(link["push"]["until"]) + settling(kind)
+            content = content_hash(link["create"]["sent"], kind.fields)
+            mark = creating_mark(document.id, connection_id, content, since, until)
             writes.append(Upsert(creating_id(document.id, connection_id), mark))
         [stored, *_] = await self._documents.write(ENTITIES, document.partition, writes)
         assert stored is not None
@@ -192,9 +192,11 @@ class PushLedger:
         tried: bool,
         error: str | None,
         tag: str | None = None,
+        settles: float | None = None,
     ) -> None:
         """The lease is over and the debt stands. Nothing where the lease is not ours any more. `tag`: of the state that was just
-        read and merged, for the next conditional write."""
+        read and merged, for the next conditional write. `settles`: of a create that may have been made, when that is known at the
+        latest, Unix seconds; None: not by itself."""
 
         def change(entity: JsonObject) -> JsonObject | None:
             if not is_mine(entity, connection_id, term):
@@ -202,7 +204,7 @@ class PushLedger:
             now = self._clock.now()
             return given_back(entity, connection_id, now=now, due=due, hop=hop, tried=tried, error=error, tag=tag)
 
-        await self._changed(entity_id, connection_id, change, tried=tried)
+        await self._changed(entity_id, connection_id, change, tried=tried, settles=settles)
 
     async def hold(
         self,
@@ -261,13 +263,15 @@ class PushLedger:
         change: Callable[[JsonObject], JsonObject | None],
         *,
         tried: bool,
+        settles: float | None = None,
     ) -> None:
         for _ in range(ATTEMPTS):
             found = await self.get(entity_id)
             entity = None if found is None else change(found.data)
             if found is None or entity is None:
                 return
-            writes = [*entity_writes(entity_id, found, entity), *await self._ended(found, connection_id, tried=tried)]
+            ended = await self._ended(found, connection_id, tried=tried, settles=settles)
+            writes = [*entity_writes(entity_id, found, entity), *ended]
             try:
                 await self._documents.write(ENTITIES, found.partition, writes)
             except Conflict:
@@ -275,12 +279,14 @@ class PushLedger:
             return
         raise contended(partition_of(entity_id))
 
-    async def _ended(self, document: Document, connection_id: str, *, tried: bool) -> list[Write]:
-        """The mark of a create whose call is over: gone, or, where it may have been made, from now on known by its content."""
+    async def _ended(
+        self, document: Document, connection_id: str, *, tried: bool, settles: float | None
+    ) -> list[Write]:
+        """The mark of a create whose call is over: gone, or, where it may have been made, known by its content from `settles` on."""
         name = creating_id(document.id, connection_id)
         if not tried:
             return [Delete(name)]
         mark = await self._documents.get(ENTITIES, document.partition, name)
         if mark is None:
             return []
-        return [Upsert(name, {**mark.data, "until": mark.data["since"]})]
+        return [Upsert(name, {**mark.data, "until": mark.data["since"] if settles is None else iso(settles)})]

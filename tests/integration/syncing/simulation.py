@@ -104,9 +104,10 @@ class Simulation:
     async def fault(self) -> None:
         double = self.draw.choice(list(self.systems.values()))
         if not double.faults:
-            when = self.draw.choice(("instead", "after"))
-            cut = self.draw.random() < 0.3
-            double.faults.append(Fault(status=self.draw.choice((429, 500, 503)), when=when, cut=cut))  # type: ignore[arg-type] # one of the two
+            # Who refuses for now has done nothing; any other answer, and none, may hide that it was done.
+            refusal = Fault(status=self.draw.choice((429, 503)), headers={"Retry-After": "2"})
+            lost = Fault(status=500, when="after", cut=self.draw.random() < 0.3)
+            double.faults.append(self.draw.choice((refusal, lost, Fault(status=500), Fault(cut=True))))
 
     # -- the end --
 

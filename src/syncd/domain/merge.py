@@ -17,7 +17,7 @@ A field that is not there is `ABSENT`, which is no JSON value; null is one. In J
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Literal
@@ -146,7 +146,7 @@ def merge(
     incoming_at: float,
     partial: bool = False,
     rules: Rules = _LAST_WRITE_WINS,
-    held: Collection[str] = (),
+    held: Container[str] = (),
 ) -> Merged:
     """Pure. `base` None: the sides never met, so every field that one has is a change of that side. `stored_at` and
     `incoming_at` say when each side became so, in Unix seconds. With `partial`, fields absent from `incoming` are as in `base`:
@@ -157,8 +157,6 @@ def merge(
     """
     if same(stored, incoming):
         return Merged(data=stored)
-    if not (stored or base or held):
-        return Merged(data=dict(incoming), changed=True)  # nothing here that anybody could differ from
     if base is None:
         base = {}
     data = dict(stored)

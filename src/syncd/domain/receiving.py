@@ -98,23 +98,9 @@ def receive(
         link: JsonObject = {}
     else:
         link = entity["links"].get(connection, {})
-        known = link.get("remoteVersion")
-        if known is not None and not incoming.follows(known):
-            # Our own event once more (its effect is here, and its row is still open) or something older.
-            effect: Effect = "unchanged" if incoming.remote_version == known else "outdated"
-            return Change(effect=_counted(link, incoming, effect), entity=None)
-        if (
-            incoming.operation == "delete"
-            and "base" in link
-            and entity["externalIds"].get(connection) != incoming.external_id
-        ):
-            # It is there under another id by now: what is gone is a former one.
-            return Change(effect=_counted(link, incoming, "outdated"), entity=None)
-        if entity["deleted"] and known is not None and _same_statement(incoming, known):
-            # An echo of what it was before we deleted it does not bring it back.
-            return Change(effect=_counted(link, incoming, "unchanged"), entity=None)
-        if _says_nothing(entity, link, incoming, known, subscribers):
-            return Change(effect=_counted(link, incoming, "unchanged"), entity=None)
+        nothing_new = _brings_nothing(entity, link, incoming, subscribers)
+        if nothing_new is not None:
+            return Change(effect=_counted(link, incoming, nothing_new), entity=None)
         entity = {**entity, "links": dict(entity["links"]), "externalIds": dict(entity["externalIds"])}
         link = dict(link)
         fresh = False
@@ -143,6 +129,27 @@ def receive(
         if counted != change.effect:
             change = Change(effect=counted, entity=change.entity, resolutions=change.resolutions)
     return change
+
+
+def _brings_nothing(
+    entity: JsonObject, link: JsonObject, incoming: Incoming, subscribers: Sequence[Subscriber]
+) -> Effect | None:
+    """Why nothing is to be written; None where something is."""
+    known = link.get("remoteVersion")
+    if known is not None and not incoming.follows(known):
+        # Our own event once more (its effect is here, and its row is still open) or something older.
+        return "unchanged" if incoming.remote_version == known else "outdated"
+    if (
+        incoming.operation == "delete"
+        and "base" in link
+        and entity["externalIds"].get(incoming.connection_id) != incoming.external_id
+    ):
+        # It is there under another id by now: what is gone is a former one.
+        return "outdated"
+    if entity["deleted"] and known is not None and _same_statement(incoming, known):
+        # An echo of what it was before we deleted it does not bring it back.
+        return "unchanged"
+    return "unchanged" if _says_nothing(entity, link, incoming, known, subscribers) else None
 
 
 def _same_statement(incoming: Incoming, known: str) -> bool:

@@ -84,12 +84,8 @@ def balance(ledgers: Ledgers, *, returns: Mapping[str, int]) -> Balance:
     book.double(_beyond_one(_grouped(ledgers.mail, lambda one: one["address"])), "contacts are on the mail list twice")
     made = Counter(one.get("reference") for one in _written(ledgers.mail_requests, "POST"))
     book.double([name for name, count in made.items() if count > 1], "contacts were created on the mail list twice")
-    for entity in ledgers.entities:
-        contact, member = living.get(entity["externalIds"].get(CRM)), members.get(entity["externalIds"].get(MAIL))
-        undecided = entity["links"].get(CRM, {}).get("open", {})
-        there = None if contact is None else {name: contact.get(name) for name in FIELDS if name not in undecided}
-        book.compare(entity, there, "the CRM")
-        book.compare(entity, None if member is None else _ours(member), "the mail list")
+    for words, entities in _differing(ledgers.entities, living, members).items():
+        book.lose(entities, words)
     told, applied = _deliveries(book, ledgers)
     returned = Counter(one["contact"] for one in _written(ledgers.crm_requests, "PATCH", "POST", "DELETE"))
     book.lose((Counter(returns) - returned).elements(), "changes were not written to the CRM")
@@ -128,17 +124,30 @@ class _Book:
     def double(self, what: Iterable[object], words: str) -> None:
         self.doubled += self._problem(what, words)
 
-    def compare(self, entity: JsonObject, there: Mapping[str, Json] | None, where: str) -> None:
-        """Something that a system does not hold as it is stored was lost on the way."""
-        data = entity["data"]
-        differing = [name for name, value in (there or {}).items() if (data.get(name) or "") != (value or "")]
-        self.lose([entity["id"]] if differing else [], f"contact differs in {where} ({', '.join(differing)})")
-
     def _problem(self, what: Iterable[object], words: str) -> int:
         found = sorted(map(str, what))
         if found:
             self.problems.append(f"{len(found):,} {words}, for example {found[0]}")
         return len(found)
+
+
+def _differing(
+    entities: Iterable[JsonObject], living: Mapping[str, JsonObject], members: Mapping[str, JsonObject]
+) -> dict[str, list[str]]:
+    """Where -> entities that a system does not hold as they are stored: something was lost on the way."""
+    found: dict[str, list[str]] = {}
+    for entity in entities:
+        contact, member = living.get(entity["externalIds"].get(CRM)), members.get(entity["externalIds"].get(MAIL))
+        undecided = entity["links"].get(CRM, {}).get("open", {})
+        sides = {
+            "the CRM": {name: contact.get(name) for name in FIELDS if name not in undecided} if contact else {},
+            "the mail list": _ours(member) if member else {},
+        }
+        for where, there in sides.items():
+            names = [name for name, value in there.items() if (entity["data"].get(name) or "") != (value or "")]
+            if names:
+                found.setdefault(f"contacts differ in {where} ({', '.join(names)})", []).append(entity["id"])
+    return found
 
 
 def _deliveries(book: _Book, ledgers: Ledgers) -> tuple[set[str], set[str]]:

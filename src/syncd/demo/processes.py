@@ -42,11 +42,13 @@ class Child:
         pipes: bool = False,
     ) -> Child:
         """`log` gets its standard error, and its standard output where there are no `pipes`."""
-        libc = ctypes.CDLL(None)
+        libc, parent = ctypes.CDLL(None), os.getpid()
 
         def die_with_parent() -> None:
             if hasattr(libc, "prctl"):  # Linux: a tour that is killed takes its children with it
                 libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # it was killed before the signal was set
+                os._exit(1)
 
         with log.open("ab") as written:
             return cls(

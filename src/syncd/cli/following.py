@@ -36,9 +36,18 @@ def follow(api: Api, task: JsonObject, output: str) -> int:
         raise SyncdError(
             f"not watched any more; the task goes on in the daemon: `syncd tasks show {identifier}`, `syncd tasks cancel {identifier}`"
         ) from None
-    result: JsonObject = api.get(path("results", task["resultId"])) if task.get("resultId") else task
-    _print(task, result, output)
+    _print(task, _result(api, task), output)
     return 0 if task["status"] in ("succeeded", "partial") else 1
+
+
+def _result(api: Api, task: JsonObject) -> JsonObject:
+    """Of a task that is parked, or that never ran, there is none: the task itself says what there is to say."""
+    if task.get("resultId"):
+        answer = api.ask("GET", path("results", task["resultId"]), accept=(404,))
+        if answer.status != 404:
+            assert isinstance(answer.body, dict)
+            return answer.body
+    return task
 
 
 def _print(task: JsonObject, result: JsonObject, output: str) -> None:
@@ -48,7 +57,7 @@ def _print(task: JsonObject, result: JsonObject, output: str) -> None:
         counts = result.get("counts") or {}
         row = {**counts, "status": task["status"], "milliseconds": result.get("durationMs")}
         print_rows([row], {name: name for name in ("status", *counts, "milliseconds")}, output)
-    reason = result.get("error") or task.get("error") or task.get("reason")
+    reason = (task.get("parked") or {}).get("reason") or result.get("error") or task.get("error")
     if task["status"] == "parked":
         reason = f"{reason or 'it is parked'}; `syncd queues parked` shows its message, `syncd tasks retry {task['id']}` begins it anew"
     if reason and task["status"] != "succeeded":

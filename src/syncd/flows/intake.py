@@ -21,7 +21,7 @@ from syncd.domain.merge import Rules
 from syncd.domain.receiving import receive
 from syncd.domain.records import Change, alias, alias_id, entity_partition
 from syncd.flows.creating import read_marks
-from syncd.flows.keys import Heard, address, detach, look, says_little, under_new_holder
+from syncd.flows.keys import Heard, address, detach, former_holder, look, says_little, under_new_holder
 from syncd.ports.documents import BATCH_LIMIT, Create, Replace, Upsert
 
 if TYPE_CHECKING:
@@ -291,10 +291,13 @@ class Intake:
         now = self._clock.now()
         partition = entity_partition(tenant_id, entity_type)
         identifier = located(partition, ulid(now)) if found is None else found.id
-        before = None if found is None else found.data
-        if keys is not None and found is not None and keys.stands_beside(incoming, found):
+        before, said = None if found is None else found.data, [] if keys is None else keys.writes(incoming, identifier)
+        taken_over = keys is not None and found is not None and keys.stands_beside(incoming, found)
+        if taken_over:
+            assert found is not None
             if says_little(incoming):
                 return _Step(incoming, identifier, found.data, Change(effect="unchanged", entity=None), ())
+            said.append(former_holder(found, incoming.connection_id))
             before = under_new_holder(found.data, incoming.connection_id)
         change = receive(
             before,
@@ -306,13 +309,14 @@ class Intake:
             rules=rules,
             entity_id=identifier,
         )
-        said = [] if keys is None else keys.writes(incoming, identifier)
         if change.entity is None:
             assert found is not None
             return _Step(incoming, identifier, found.data, change, said)
         writes = entity_writes(identifier, found, change.entity) + said
         elsewhere = pointer is not None and pointer.data["entityId"] != identifier
-        if pointer is None or found is None or elsewhere:
+        # One that comes to life or dies has all its aliases written already.
+        written = found is not None and found.data["deleted"] != change.entity["deleted"]
+        if not written and (pointer is None or found is None or elsewhere or taken_over):
             writes.append(_pointer(identifier, pointer, incoming, deleted=change.entity["deleted"]))
         leaves = str(pointer.data["entityId"]) if pointer is not None and elsewhere else None
         return _Step(incoming, identifier, change.entity, change, writes, leaves)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from syncd.domain.collections import ENTITIES
+from syncd.domain.collections import ENTITIES, TOMBSTONE_TTL
 from syncd.domain.dedupe import Claim, Deduped, Identity, dedupe, key_id
 from syncd.domain.errors import Conflict, Overloaded
 from syncd.domain.records import alias, alias_id, bury, mark_dirty
@@ -219,6 +219,13 @@ async def detach(documents: Documents, partition: str, connection_id: str, exter
             continue
         return
     raise Overloaded(f"an entity of {partition} is being changed by too many at once", retry_after=1.0)
+
+
+def former_holder(entity: Document, connection_id: str) -> Write:
+    """The alias of the id that stood until now: it leads to the entity still, and does not count as another."""
+    former = entity.data["externalIds"][connection_id]
+    ttl = TOMBSTONE_TTL if entity.data["deleted"] else None
+    return Upsert(alias_id(connection_id, former), alias(connection_id, former, entity.id, live=False), ttl=ttl)
 
 
 def under_new_holder(entity: JsonObject, connection_id: str) -> JsonObject:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from syncd.domain.collections import RESULTS, TASKS
-from syncd.domain.tasks import result_partition
+from syncd.domain.collections import CURSORS, RESULTS, TASKS
+from syncd.domain.tasks import origin_of, result_partition
 from syncd.domain.times import iso
 from syncd.ports.documents import Create
 from tests.integration.http.test_connections_and_tasks import TASK, fields
@@ -115,3 +115,20 @@ async def test_results_are_listed_newest_first_by_task_and_tenant_and_shown_by_i
     assert (await world.api("GET", "/results/slack:202312.tenant-2.u~0", token=TENANT_1)).status == 404
     assert (await world.api("GET", "/results/github:202311.tenant-1.t~2")).status == 404
     assert (await world.api("GET", "/results/nothing")).status == 400
+
+
+async def test_a_running_task_shows_how_far_its_cursors_are_and_no_other_runs(world: World) -> None:
+    await stored(world, "tenant-1.t1", connectionId="crm", status="running", generation=2)
+    run = origin_of("tenant-1.t1", 2)
+    cursors: dict[str, Any] = {
+        "contact": {"run": {"id": run, "counts": {"fetched": 200, "created": 150}}},
+        "company": {"run": {"id": run, "counts": {"fetched": 3, "unchanged": 3}}},
+        "deal": {"run": {"id": origin_of("tenant-1.t1", 1), "counts": {"fetched": 1000}}},
+        "deletes~contact": {"run": run, "inRun": 4},
+        "deletes~company": {"run": None, "inHour": 1},
+    }
+    documents = [Create(name, {"tenantId": "tenant-1", **data}) for name, data in cursors.items()]
+    await world.store.documents.write(CURSORS, "crm", documents)
+    answer = await world.api("GET", "/tasks/tenant-1.t1")
+    assert answer.status == 200, answer.text
+    assert answer.json["progress"] == {"fetched": 203, "created": 150, "unchanged": 3}

@@ -80,8 +80,8 @@ class NotedApis:
         self._apis = apis
         self._answered = answered
 
-    def of(self, account: Account, base_url: str, *, reservation: str | None = None) -> Api:
-        return _NotedApi(self._apis.of(account, base_url, reservation=reservation), self._answered)
+    def of(self, account: Account, base_url: str, *, reservation: str | None = None, books: bool = True) -> Api:
+        return _NotedApi(self._apis.of(account, base_url, reservation=reservation, books=books), self._answered)
 
 
 class _NotedApi:

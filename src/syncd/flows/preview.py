@@ -83,7 +83,7 @@ class Preview:
         """Where the pull would begin, and its first records. Raises what providers raise."""
         since = await self._since(wanted)
         settings = wanted.connection.data.get("settings", {})
-        api = self._apis.of(account_of(wanted.connection), wanted.records.base_url(settings))
+        api = self._apis.of(account_of(wanted.connection), wanted.records.base_url(settings), books=False)
         return since, await self._pages(wanted, api, None if since is None else parse(since))
 
     async def merge(self, wanted: Wanted, since: str | None, read: _Read) -> JsonObject:

@@ -76,6 +76,7 @@ class Api(Protocol):
 
 
 class Apis(Protocol):
-    def of(self, account: Account, base_url: str, *, reservation: str | None = None) -> Api:
-        """For one unit of work. `reservation`: the turn that an earlier refusal held for it."""
+    def of(self, account: Account, base_url: str, *, reservation: str | None = None, books: bool = True) -> Api:
+        """For one unit of work. `reservation`: the turn that an earlier refusal held for it. `books` False: for a caller who does not
+        come back; a refusal by our limits sets no turn aside for it."""
         ...

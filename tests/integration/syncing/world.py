@@ -190,8 +190,10 @@ class _CrashingApis:
         self._apis = apis
         self._crash = crash
 
-    def of(self, account: Account, base_url: str, *, reservation: str | None = None) -> Api:
-        return cast("Api", _CrashingApi(self._apis.of(account, base_url, reservation=reservation), self._crash))
+    def of(self, account: Account, base_url: str, *, reservation: str | None = None, books: bool = True) -> Api:
+        return cast(
+            "Api", _CrashingApi(self._apis.of(account, base_url, reservation=reservation, books=books), self._crash)
+        )
 
 
 @asynccontextmanager

@@ -100,19 +100,20 @@ class HttpApis:
             inline_wait=inline_wait,
         )
 
-    def of(self, account: Account, base_url: str, *, reservation: str | None = None) -> HttpApi:
+    def of(self, account: Account, base_url: str, *, reservation: str | None = None, books: bool = True) -> HttpApi:
         """Raises Invalid where `base_url` is none."""
-        return HttpApi(self._means, account, _base(base_url), reservation)
+        return HttpApi(self._means, account, _base(base_url), reservation, books)
 
 
 class HttpApi:
     """One account's API, for one unit of work: the reservation belongs to the first request."""
 
-    def __init__(self, means: _Means, account: Account, base: URL, reservation: str | None) -> None:
+    def __init__(self, means: _Means, account: Account, base: URL, reservation: str | None, books: bool) -> None:
         self._means = means
         self._account = account
         self._base = base
         self._reservation = reservation
+        self._books = books
         self._quota = (account.tenant_id, base.origin(), account.credential_id or account.connection_id)
 
     @property
@@ -184,7 +185,8 @@ class HttpApi:
         )
         patience = means.clock.monotonic() + means.inline_wait
         while True:
-            decision = await means.limiter.take(levels, reserve=operation != "delete", reservation=reservation)
+            reserve = self._books and operation != "delete"
+            decision = await means.limiter.take(levels, reserve=reserve, reservation=reservation)
             if decision.allowed:
                 return
             wait, reservation = decision.retry_after, decision.reservation

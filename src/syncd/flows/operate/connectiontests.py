@@ -64,4 +64,4 @@ class ConnectionTestsFlow:
             raise Invalid(f"nothing can be asked of {connection.data['integrationId']!r}: it only sends webhooks")
         with asking(connection):
             base_url = provider.records.base_url(connection.data.get("settings", {}))
-            return await provider.records.test(self._apis.of(account_of(connection), base_url))
+            return await provider.records.test(self._apis.of(account_of(connection), base_url, books=False))

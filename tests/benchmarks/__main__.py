@@ -1,6 +1,7 @@
 """`make bench`: every figure that the README shows, each beside its reference of the same run.
 
     python -m tests.benchmarks [name ...]      webhooks jobs batch deep idle recovery documents limiter planner process
+                                               pull push latency
 
 Each benchmark runs in a process of its own: what one left behind in memory must not weigh on the next.
 """
@@ -15,7 +16,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import documents, jobs, limiter, planner, process, queue_references, webhooks
+from tests.benchmarks import (
+    documents,
+    jobs,
+    latency,
+    limiter,
+    planner,
+    process,
+    pulls,
+    pushes,
+    queue_references,
+    webhooks,
+)
 from tests.benchmarks.world import run
 
 Row = tuple[str, str, str, str]
@@ -128,6 +140,48 @@ def _process() -> list[Row]:
     return [("idle daemon", f"RSS **{weight:.0f} MB**, ready after **{ready:.2f} s**", "-", "<= 90 MB, <= 1 s")]
 
 
+def _pull() -> list[Row]:
+    f = asyncio.run(pulls.measure())
+    return [
+        (
+            "pull of 100,000 records in pages of 100: dedupe, merge, store",
+            f"{f['pull/s']:,.0f}/s, **{f['pull / dlt']:.1f} x** dlt, **{f['pull / pages']:.2f} x** the pages",
+            f"dlt (REST -> DuckDB, merge): {f['dlt/s']:,.0f}/s; only fetching and decoding the pages: {f['pages/s']:,.0f}/s",
+            "8 x dlt, 0.15 x the pages",
+        ),
+        (
+            "the same 100,000 again, unchanged",
+            f"{f['re-pull/s']:,.0f}/s, **{f['re-pull / pull']:.1f} x**",
+            f"the first pull: {f['pull/s']:,.0f}/s",
+            "2 x",
+        ),
+    ]
+
+
+def _push() -> list[Row]:
+    seconds, share = pushes.measure()
+    return [
+        (
+            "push of 1,000 changes over 4 connections to a system that takes 20 ms, 50 receivers",
+            f"{seconds:.2f} s, **{share:.2f}** of the bound",
+            f"the bound: 1,000 x 20 ms / 50 = {seconds * share:.2f} s",
+            "0.7",
+        )
+    ]
+
+
+def _latency() -> list[Row]:
+    median, p99 = asyncio.run(latency.measure())
+    return [
+        (
+            "one record, idle: webhook in -> push at the second system",
+            f"median {median:.1f} ms, **p99 {p99:.1f} ms**",
+            "-",
+            "p99 <= 50 ms",
+        )
+    ]
+
+
 def _median(measure: Callable[[], float], rounds: int = 3) -> float:
     return sorted(measure() for _ in range(rounds))[rounds // 2]
 
@@ -143,6 +197,9 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "limiter": _limiter,
     "planner": _planner,
     "process": _process,
+    "pull": _pull,
+    "push": _push,
+    "latency": _latency,
 }
 
 

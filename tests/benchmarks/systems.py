@@ -2,7 +2,8 @@
 measured.
 
     python -m tests.benchmarks.systems list PORT RECORDS PAGE       a list of contacts in pages, made before the first request
-    python -m tests.benchmarks.systems write PORT LATENCY [FIELD]   takes every create and update, LATENCY seconds later each
+    python -m tests.benchmarks.systems write PORT LATENCY [FIELD]   takes creates and updates, LATENCY seconds later each; object
+                                                                    12 is contact 12 until it is changed
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import re
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from email.utils import formatdate
@@ -94,16 +96,20 @@ async def serve_list(port: int, records: int, page: int) -> None:
 
 
 async def serve_writes(port: int, latency: float, told: str | None) -> None:
-    """`told`: the field of a written object that is printed with the moment it came (time.monotonic of the machine)."""
+    """`told`: the field of a written object that is printed with the moment it came (CLOCK_MONOTONIC, which all processes share)."""
     loop = asyncio.get_running_loop()
     numbers = iter(range(1, 1 << 62))
+    held: dict[bytes, JsonObject] = {}
 
     def answer(head: bytes, body: bytes, send: Callable[[bytes], None]) -> None:
         method, path, _ = head.partition(b"\r\n")[0].split(b" ")
-        identifier = path.rpartition(b"/")[2].decode() if method == b"PATCH" else f"w{next(numbers)}"
-        shown = {**json.loads(body), "id": identifier}
+        if method == b"POST":
+            path += b"/w%d" % next(numbers)
+        identifier = path.rpartition(b"/")[2].decode()
+        before = held.get(path) or (contact(int(identifier)) if identifier.isdigit() else {})
+        shown = held[path] = {**before, **json.loads(body), "id": identifier}
         if told is not None:
-            sys.stdout.write(f"{shown.get(told)} {loop.time():.6f}\n")
+            sys.stdout.write(f"{shown.get(told)} {time.monotonic():.6f}\n")
             sys.stdout.flush()
         loop.call_later(latency, send, json.dumps(shown).encode())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,7 @@ from typing import TypeVar
 import structlog
 
 from syncd.bootstrap.ports import Ports
-from syncd.bootstrap.process import SWITCH_INTERVAL, build_daemon
+from syncd.bootstrap.process import SWITCH_INTERVAL, Built, build_daemon
 from syncd.domain.messages import Envelope
 from syncd.domain.outcomes import DONE, Outcome
 from syncd.domain.times import DAY
@@ -60,17 +60,35 @@ def job(now: float, origin: str) -> Message:
 @asynccontextmanager
 async def ports_and_worker(handler: Handler, *, work: bool = True) -> AsyncIterator[Ports]:
     """The ports of a daemon in a fresh directory, with its own worker of QUEUE running."""
+    async with built_daemon(extra_handlers={"noop": handler}) as (built, start):
+        if work:
+            start()
+        yield built.control.ports
+
+
+@asynccontextmanager
+async def built_daemon(
+    *,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+    extra_handlers: Mapping[str, Handler] | None = None,
+) -> AsyncIterator[tuple[Built, Callable[[], None]]]:
+    """All of a daemon in a fresh directory, and what starts its workers."""
     directory = Path(tempfile.mkdtemp(prefix="syncd-bench-", dir=_disk()))
     logs = Logs()
     logs.configure(level="warning")
-    loaded = load(None, environ={}, flags={"daemon.data_dir": str(directory)})
+    loaded = load(None, environ=environ or {}, flags={"daemon.data_dir": str(directory), **(flags or {})})
     tasks: list[asyncio.Task[None]] = []
     try:
-        async with build_daemon(loaded, logs=logs, boot="bench", extra_handlers={"noop": handler}) as built:
-            if work:
-                tasks = [asyncio.create_task(run()) for worker in built.workers for run in (worker.run, worker.patrol)]
+        async with build_daemon(loaded, logs=logs, boot="bench", extra_handlers=extra_handlers) as built:
+
+            def start() -> None:
+                tasks.extend(
+                    asyncio.create_task(run()) for worker in built.workers for run in (worker.run, worker.patrol)
+                )
+
             try:
-                yield built.control.ports
+                yield built, start
             finally:
                 for worker in built.workers:
                     worker.stop_leasing()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from syncd.domain.jsontypes import JsonObject
-from syncd.domain.pullcursor import advanced, begun, blank, finished, leased
+from syncd.domain.pullcursor import advanced, begun, blank, doubted, finished, leased
 from syncd.domain.times import HOUR, iso
 
 NOW = 1_700_000_000.0
@@ -70,3 +70,34 @@ def test_asked_for_something_else_everything_is_read_also_after_a_run_that_faile
     data = run(pulled, "two", at=NOW + HOUR, query="another", since=since, error=None if since else "broken")
     assert "watermark" not in data
     assert run(data, "three", at=NOW + HOUR, query="another")["run"]["full"]
+
+
+@pytest.mark.parametrize(
+    ("served_at", "doubt"),
+    [(None, True), (NOW, False), (NOW - 9 * HOUR, False), (NOW + 600, False), (NOW + 601, True), (NOW + HOUR, True)],
+)
+def test_a_date_that_is_missing_or_ahead_is_not_believed(served_at: float | None, doubt: bool) -> None:
+    assert doubted(served_at, NOW) is doubt
+
+
+def test_without_a_date_the_watermark_is_the_latest_change_less_what_the_run_had_taken_by_then() -> None:
+    data = begun(
+        blank("t", "crm", "contact"), run_id="one", query="q", full=False, incremental=True, since=None, lag=60
+    )
+    data = leased(data, owner="me", now=NOW)
+    for page, newest in enumerate((NOW - 500, None, NOW - 10, NOW + 15)):
+        data = advanced(
+            data,
+            counts={},
+            failures=[],
+            following=f"{page + 1}",
+            served_at=None,
+            validator=None,
+            now=NOW + 20 * page,
+            asked_at=NOW + 10 * page,
+            newest=newest,
+        )
+    data = finished(data, now=NOW + 100)
+    assert data["watermark"] == iso(NOW - 15), "NOW + 15, seen 30 s after the first page was asked for"
+    behind = run(data, "two", at=NOW + HOUR)
+    assert behind["watermark"] == iso(NOW + HOUR)

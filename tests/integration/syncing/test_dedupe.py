@@ -1,27 +1,20 @@
+"""Contacts that are one thing by their key, whatever their ids."""
+
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
 
 import pytest
 
-from syncd.domain.collections import ENTITIES
 from syncd.domain.messages import Envelope
-from syncd.ports.documents import Condition, Document
 from syncd.ports.queue import Message
-from syncd.testing.crash import Crash, CrashAt, at_every_call
-from tests.doubles.contract import START, JsonObject
-from tests.doubles.rest import DOUBLES, RestDouble
+from tests.doubles.contract import START
+from tests.doubles.rest import RestDouble
+from tests.integration.syncing.contacts import BY_MAIL, behave, by_name, live, make, system, tell
 from tests.integration.syncing.world import TENANT, World, at_start, opened
-
-BY_MAIL: dict[str, Any] = {"dedupe": "composite_key", "keyFields": ["mail"]}
-BY_CONTENT: dict[str, Any] = {"dedupe": "content_hash", "ignoreFields": ["url"]}
 
 
 @pytest.fixture
@@ -40,48 +33,6 @@ async def crm() -> AsyncIterator[RestDouble]:
 async def mail() -> AsyncIterator[RestDouble]:
     async with system() as double:
         yield double
-
-
-@asynccontextmanager
-async def system() -> AsyncIterator[RestDouble]:
-    double = DOUBLES["page"]()
-    assert isinstance(double, RestDouble)
-    async with double.serving():
-        yield double
-
-
-def make(double: RestDouble, name: str, mail: str | None, *, at: float = 0.0) -> str:
-    """A contact there, changed `at` seconds after the start."""
-    fields: JsonObject = {"name": name} if mail is None else {"name": name, "mail": mail}
-    made = double._make(fields)
-    made.changed = START + at
-    return str(made.number)
-
-
-def behave(double: RestDouble, **manners: Any) -> None:
-    double.manners = replace(double.manners, **manners)
-
-
-async def by_name(world: World) -> dict[str, Document]:
-    return {one.data["data"]["name"]: one for one in await world.entities()}
-
-
-async def tell(
-    world: World, double: RestDouble, external_id: str, operation: Literal["create", "update", "delete"], **content: Any
-) -> None:
-    """A webhook of the double about the object, taken from the queue."""
-    event = double.event("contact", external_id, operation)
-    assert event is not None
-    body = json.loads(event[1]) | {"tenantId": TENANT, "connectionId": "crm"}
-    body["data"] = content or body["data"]
-    origin = f"{external_id}-{operation}-{double.now}"
-    envelope = Envelope(kind="webhook", origin_id=origin, tenant_id=TENANT, received_at=world.clock.now())
-    await world.ports.queue.send("sync-outbound", [Message(envelope=envelope, body=json.dumps(body).encode())])
-    await world.work()
-    assert not [one for one in world.seen.events if one[0] == "message_parked"]
-
-
-# -- composite_key --
 
 
 async def test_two_ids_with_one_key_are_one_entity_and_one_object_in_the_other_system(
@@ -256,101 +207,6 @@ async def test_two_connections_with_equal_keys_are_two_things(world: World, crm:
     assert len(await world.entities()) == 2
 
 
-# -- content_hash --
-
-
-async def test_an_unknown_id_with_the_content_of_another_is_not_stored_in_pages_runs_and_events(
-    world: World, crm: RestDouble, mail: RestDouble
-) -> None:
-    behave(crm, capped=1)
-    make(crm, "Ana", "ana@example.com", at=1)
-    make(crm, "Ana", "ana@example.com", at=2)
-    await world.connect("crm", crm, **BY_CONTENT)
-    await world.connect("mail", mail, "push")
-    assert await world.pull("crm") == {"fetched": 2, "created": 1, "duplicates": 1}
-    third = make(crm, "Ana", "ana@example.com", at=3)
-    await tell(world, crm, third, "create")
-    [entity] = await world.entities()
-    assert entity.data["externalIds"]["crm"] == "1"
-    assert len(mail.contacts) == 1
-    await world.clock.advance(1000)
-    assert await world.pull("crm", full=True) == {"fetched": 3, "unchanged": 1, "duplicates": 2}
-
-
-async def test_an_id_that_has_its_entity_keeps_it_and_content_that_nobody_has_any_more_is_free(
-    world: World, crm: RestDouble
-) -> None:
-    make(crm, "Ana", "ana@example.com", at=1)
-    make(crm, "Bo", "bo@example.com", at=1)
-    await world.connect("crm", crm, **BY_CONTENT)
-    assert await world.pull("crm") == {"fetched": 2, "created": 2}
-    crm.now = START + 10
-    crm.edit("contact", "2", {"name": "Ana", "mail": "ana@example.com"})
-    make(crm, "Bo", "bo@example.com", at=11)
-    await world.clock.advance(100)
-    assert await world.pull("crm", full=True) == {"fetched": 3, "unchanged": 1, "updated": 1, "created": 1}
-    assert len(await world.entities()) == 3
-
-
-# -- latest_wins --
-
-
-async def test_what_has_no_time_does_not_replace_what_has_one(world: World, crm: RestDouble) -> None:
-    make(crm, "Ana", "ana@example.com", at=1)
-    await world.connect("crm", crm, dedupe="latest_wins")
-    assert await world.pull("crm") == {"fetched": 1, "created": 1}
-    stamp = crm.manners.stamp
-    behave(crm, stamp=lambda at: None)
-    crm.edit("contact", "1", {"name": "At no time"})
-    await world.clock.advance(100)
-    assert await world.pull("crm", full=True) == {"fetched": 1, "duplicates": 1}
-    assert (await by_name(world)).keys() == {"Ana"}
-    behave(crm, stamp=stamp)
-    crm.now = START + 200
-    crm.edit("contact", "1", {"name": "Later"})
-    await world.clock.advance(100)
-    assert await world.pull("crm", full=True) == {"fetched": 1, "updated": 1}
-
-
-# -- crashes --
-
-
-@pytest.mark.may_block  # it makes a directory for each world
-@pytest.mark.parametrize(
-    ("rules", "counts"),
-    [(BY_MAIL, {"created": 2, "updated": 1}), (BY_CONTENT, {"created": 2, "duplicates": 1})],
-    ids=["composite_key", "content_hash"],
-)
-async def test_killed_at_any_port_call_a_pull_ends_with_each_key_once_and_the_same_counts(
-    tmp_path: Path, rules: dict[str, Any], counts: dict[str, int]
-) -> None:
-    counts = {"fetched": 3} | counts
-    numbers = iter(range(10_000))
-
-    async def scenario(crash: CrashAt) -> None:
-        directory, clock = tmp_path / str(next(numbers)), at_start()
-        directory.mkdir()
-        async with system() as crm:
-            behave(crm, capped=2)
-            for number in (1, 2, 1):
-                make(crm, f"Ana {number}", f"ana{number}@example.com", at=len(crm.contacts))
-            async with opened(directory, clock) as world:
-                await world.connect("crm", crm, **rules)
-                task = await world.task("crm")
-                await world.plan.queue_due()
-            with contextlib.suppress(Crash):
-                async with opened(directory, clock, crash=crash, boot="two") as world:
-                    await world.work()
-            await clock.advance(200)
-            async with opened(directory, clock, boot="three") as world:
-                await world.remind()
-                await world.work()
-                assert await world.counts(task) == counts
-                assert len(await world.entities()) == 2
-
-    assert await at_every_call(scenario) > 30
-
-
 async def test_documents_of_keys_are_shown_to_nobody_and_count_for_nothing(world: World, crm: RestDouble) -> None:
     make(crm, "Ana", "ana@example.com", at=1)
     make(crm, "Ana", "ana@example.com", at=2)
@@ -360,12 +216,6 @@ async def test_documents_of_keys_are_shown_to_nobody_and_count_for_nothing(world
     kinds = sorted(one.id[:2] for one in await world.everything() if one.id[1] == "~")
     assert kinds == ["k~", "x~", "x~"]
     assert await live(world) == 1
-
-
-async def live(world: World) -> int:
-    """Entities of the connection, as the guard against storms of deletions counts them."""
-    where = (Condition("connectionId", "eq", "crm"),)
-    return await world.ports.documents.count(ENTITIES, f"{TENANT}:contact", where, at_most=10)
 
 
 async def test_an_entity_counts_once_whoever_holds_it(world: World, crm: RestDouble) -> None:

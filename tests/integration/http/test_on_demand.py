@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from syncd.domain.collections import AUDIT, CURSORS, ENTITIES, TASKS
+from syncd.domain.receiving import Incoming, order_of, receive
 from syncd.domain.records import alias, alias_id
+from syncd.domain.times import iso
 from syncd.ports.documents import Create, Query
 from tests.doubles.contract import Fault
 from tests.doubles.rest import RestDouble
@@ -88,6 +91,53 @@ async def test_a_dry_run_says_of_each_record_what_a_pull_would_do_and_writes_not
     assert (first["externalId"], first["entityId"], first["effect"]) == ("1", None, "created")
     assert {"field": "name", "after": "Ana 0"} in first["changes"]
     assert await stored(world) == before == []
+
+
+async def test_a_dry_run_names_what_both_sides_changed_what_is_the_same_and_what_cannot_be_read(
+    world: World, crm: RestDouble
+) -> None:
+    async def stored_as(external_id: str, base: dict[str, Any], data: dict[str, Any]) -> str:
+        """An entity that the connection told us as `base`, and that is `data` by now."""
+        identifier = f"tenant-1:contact.e{external_id}"
+        at = world.clock.now() - 60
+        said = Incoming(
+            connection_id="crm",
+            external_id=external_id,
+            operation="update",
+            data=base,
+            occurred_at=at,
+            order=order_of(at, "update", at),
+        )
+        made = receive(
+            None, said, tenant_id="tenant-1", entity_type="contact", subscribers=(), now=at, entity_id=identifier
+        )
+        assert made.entity is not None
+        known = alias("crm", external_id, identifier)
+        entity = {**made.entity, "data": data, "changedAt": iso(at + 30)}
+        writes = [Create(identifier, entity), Create(alias_id("crm", external_id), known)]
+        await world.store.documents.write(ENTITIES, "tenant-1:contact", writes)
+        return identifier
+
+    await connect(world, crm)
+    same, clashing = crm.sample("contact", 1), crm.sample("contact", 2)
+    url = {"url": "/contacts/2"}
+    await stored_as("1", {**same, "url": "/contacts/1"}, {**same, "url": "/contacts/1"})
+    both = await stored_as("2", {**clashing, **url, "name": "As it was"}, {**clashing, **url, "name": "Ours"})
+    before = await stored(world)
+    items = [
+        {"id": 1, **same, "url": "/contacts/1", "changed": "2023-11-14T22:13:20Z"},
+        {"id": 2, **clashing, **url, "changed": "2023-11-14T22:13:20Z"},
+        {"name": "nobody's"},
+    ]
+    crm.faults.append(Fault(status=200, body=json.dumps({"data": items}).encode()))
+    found = await preview(world)
+    assert (found["fetched"], found["counts"]) == (3, {"unchanged": 1, "conflict": 1}), found
+    [conflict] = [one for one in found["records"] if one["effect"] == "conflict"]
+    assert (conflict["entityId"], [one["taken"] for one in conflict["conflicts"]]) == (both, ["theirs"])
+    assert conflict["changes"] == [{"field": "name", "before": "Ours", "after": "Ana 2"}]
+    [unreadable] = found["unreadable"]
+    assert unreadable["position"] == 2
+    assert await stored(world) == before
 
 
 async def test_a_dry_run_reads_a_bounded_part_and_says_that_there_is_more(world: World, crm: RestDouble) -> None:

@@ -21,7 +21,8 @@ _T = TypeVar("_T")
 
 QUEUE = "sync-outbound"
 #: The contacts that only the tour changes.
-EDITED, BY_RULE, BY_PERSON, UNREADABLE = "1001", "1002", "1003", "1004"
+EDITED, BY_RULE, BY_PERSON, UNREADABLE, REMOVED = "1001", "1002", "1003", "1004", "1005"
+_OURS = (EDITED, BY_RULE, BY_PERSON, UNREADABLE, REMOVED)
 
 
 @dataclass(slots=True)
@@ -38,6 +39,7 @@ class Acts:
     async def play(self) -> None:
         await until(self._at_rest)
         await self._edit()
+        await self._come_and_go()
         await self._both_sides()
         await self._unreadable()
 
@@ -47,6 +49,28 @@ class Acts:
         self.returns[EDITED] = 1
         await until(lambda: self._settled(EDITED))
         self.narrator.say(f"   Contact {EDITED} gets another company here: pushed to the CRM and to the mail list.")
+
+    async def _come_and_go(self) -> None:
+        """The CRM tells both back to us by webhook: neither may be taken for something new."""
+        data: JsonObject = {
+            "name": "Nora Neu",
+            "email": "nora@example.com",
+            "phone": "1",
+            "company": "Neu & Co",
+            "note": "",
+        }
+        made = await self.api.ask("POST", f"/entities/{CONTACT}", {"tenantId": TENANT, "data": data})
+        await self.api.ask("DELETE", f"/entities/{CONTACT}/{self.found[REMOVED]}")
+
+        async def told() -> str | None:
+            entity = await self.api.ask("GET", f"/entities/{CONTACT}/{made['id']}")
+            known: str | None = entity["externalIds"].get(CRM)
+            return known if MAIL in entity["externalIds"] else None
+
+        self.returns[await until(told)] = 1
+        self.returns[REMOVED] = 1
+        await until(lambda: self._quiet(REMOVED))
+        self.narrator.say(f"   A contact is added here, and {REMOVED} is deleted: both systems follow.")
 
     async def _both_sides(self) -> None:
         """The CRM's webhook is late, as webhooks are: neither side knows of the other's change."""
@@ -87,19 +111,20 @@ class Acts:
     async def _at_rest(self) -> bool:
         """The tour's own contacts are pulled, and on the mail list."""
         if not self.found:
-            wanted = (EDITED, BY_RULE, BY_PERSON, UNREADABLE)
             entities = await self.api.all(f"/entities/{CONTACT}", tenantId=TENANT)
             by_crm = {one["externalIds"].get(CRM): one["id"] for one in entities}
-            self.found = {name: by_crm[name] for name in wanted if name in by_crm}
-            if len(self.found) < len(wanted):
+            self.found = {name: by_crm[name] for name in _OURS if name in by_crm}
+            if len(self.found) < len(_OURS):
                 self.found = {}
                 return False
         return all([await self._settled(name) for name in self.found])
 
     async def _settled(self, contact: str) -> bool:
         """Everybody was told what the entity is."""
-        entity = await self._entity(contact)
-        return MAIL in entity["externalIds"] and "dirtySince" not in entity
+        return MAIL in (await self._entity(contact))["externalIds"] and await self._quiet(contact)
+
+    async def _quiet(self, contact: str) -> bool:
+        return "dirtySince" not in await self._entity(contact)
 
     async def _recorded(self, contact: str, status: str) -> bool:
         query = {"tenantId": TENANT, "entityId": self.found[contact], "status": status}
@@ -122,8 +147,10 @@ class Acts:
         await self.api.ask("PUT", f"/entities/{CONTACT}/{entity['id']}", body)
 
 
-async def until(look: Callable[[], Awaitable[_T]]) -> _T:
+async def until(look: Callable[[], Awaitable[_T | None]]) -> _T:
     """The first thing that is not nothing."""
-    while not (found := await look()):  # noqa: ASYNC110 - what another process does gives no signal here
-        await asyncio.sleep(LOOK)  # as above
-    return found
+    while True:
+        found = await look()
+        if found:
+            return found
+        await asyncio.sleep(LOOK)  # what another process does gives no signal here

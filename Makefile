@@ -45,7 +45,7 @@ format: $(VENV)/.dev ## format, and repair what the linter can
 	@$(BIN)/ruff check --quiet --fix-only src tests
 	@$(BIN)/ruff format src tests
 
-bench: $(VENV)/.dev ## the benchmarks, each beside its reference in the same run
+bench: $(VENV)/.bench ## the benchmarks, each beside its reference in the same run
 	@.ci/prerequisites cc redis-server wrk
 	@exec $(BIN)/python -m tests.benchmarks
 
@@ -64,6 +64,11 @@ $(BIN)/python:
 $(VENV)/.run: $(LOCKED) $(BIN)/python
 	@echo 'Installing syncd into $(VENV)'
 	@$(PIP) install -c constraints.lock -e '.[speed]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	@echo 'Installing what the benchmarks are held against'
+	@$(PIP) install -c constraints.lock -e '.[bench]'
 	@touch $@
 
 $(VENV)/.dev: $(LOCKED) $(BIN)/python

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from syncd.domain.jsontypes import JsonObject
-from tests.acceptance.process import Daemon, eventually
+from tests.acceptance.process import Daemon
 from tests.acceptance.reading import pages, parked
 from tests.acceptance.syncing import (
     TENANT,

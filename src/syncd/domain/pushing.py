@@ -3,7 +3,7 @@
     owed --begin: lease (CAS)--> call --record--> pushed = version
                                      \\--give_back--> owed, not before checkAt
                                      \\--hold--> owed, and waits for a person
-    link {..., pushed, pushedAt?, push? {version, term, owner, until, since}, term?, create? {key, at, tried, since, sent, again?}, creates?,
+    link {..., pushed, pushedAt?, sent?, push? {version, term, owner, until, since}, term?, create? {key, at, tried, since, sent, again?}, creates?,
           checkAt?, patience?, hop?, held? {bin, reason, at}}
 
 A lease outlives a call of half its length (decision 5). A create's `key` belongs to the link, not to the version, and stays until
@@ -165,6 +165,8 @@ def begin(
             "since": first["since"],
             "sent": first["sent"],
         }
+    elif wanted.operation == "update":
+        link["sent"] = wanted.changes
     return _with(entity, connection_id, link)
 
 

@@ -146,7 +146,7 @@ def _brings_nothing(
     ):
         # It is there under another id by now: what is gone is a former one.
         return "outdated"
-    if entity["deleted"] and known is not None and _same_statement(incoming, known):
+    if entity["deleted"] and known is not None and (_same_statement(incoming, known) or _is_our_own(link, incoming)):
         # An echo of what it was before we deleted it does not bring it back.
         return "unchanged"
     return "unchanged" if _says_nothing(entity, link, incoming, known, subscribers) else None
@@ -156,6 +156,27 @@ def _same_statement(incoming: Incoming, known: str) -> bool:
     """The same content of the same time by the provider's clock, only heard of later."""
     said = incoming.remote_version
     return incoming.timed and (said[:_RANKED], said[-_DIGEST:]) == (known[:_RANKED], known[-_DIGEST:])
+
+
+def agreed(link: JsonObject, shown: JsonObject) -> JsonObject | None:
+    """The base of a merge with what the connection shows: what both sides last agreed on, and of our own last write, whose answer
+    nobody has seen, what is there. Of an object whose create nobody answered it is what was sent then."""
+    base: JsonObject | None = link.get("base", link.get("create", {}).get("sent"))
+    sent: JsonObject = link.get("sent", {})
+    if base is None or not sent:
+        return base
+    base = dict(base)
+    for name, value in sent.items():
+        if name in shown:
+            if same(shown[name], value):
+                base[name] = value
+        elif value is None:
+            base.pop(name, None)
+    return base
+
+
+def _is_our_own(link: JsonObject, incoming: Incoming) -> bool:
+    return "sent" in link and incoming.operation != "delete" and same(agreed(link, incoming.data), incoming.data)
 
 
 def _says_nothing(
@@ -224,8 +245,7 @@ def _received_content(
     link = entity["links"][connection]
     revived = entity["deleted"]
     stored: JsonObject = {} if revived else entity["data"]
-    # Of an object whose create nobody answered, what was sent then is what both sides agreed on.
-    base = link.get("base", link.get("create", {}).get("sent"))
+    base = agreed(link, incoming.data)
     merged = merge(
         base=None if revived else base,
         stored=stored,

@@ -16,6 +16,7 @@ page of a pull that changed it last and how, `changedAt` is when the content bec
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 from syncd.domain.collections import ENTITIES
@@ -40,6 +41,7 @@ def entity_partition(tenant_id: str, entity_type: str) -> str:
     return f"{tenant_id}:{entity_type}"
 
 
+@lru_cache(maxsize=1024)
 def alias_id(connection_id: str, external_id: str) -> str:
     return f"x~{digest(connection_id, external_id)}"
 
@@ -144,7 +146,7 @@ def bury(entity: JsonObject, occurred_at: float, now: float) -> None:
 
 
 #: What a link keeps only while a push is owed (domain/pushing).
-NO_DEBT = ("checkAt", "patience", "held", "error", "create")
+NO_DEBT = ("checkAt", "patience", "held", "error", "create", "sent")
 
 
 def settle(entity: JsonObject, connection_id: str) -> None:

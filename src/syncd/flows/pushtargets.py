@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from syncd.domain.receiving import agreed
 from syncd.flows.creating import content_hash
 from syncd.flows.subscriptions import direction_of, kind_of
 
@@ -50,9 +51,10 @@ class Leased:
 
     def as_known(self, record: Record) -> bool:
         """Is what shall be deleted still what we knew when it was? Only a change there since then is worth more than the deletion."""
-        base, fields = self.document.data["links"][self.connection_id].get("base"), self.target.kind.fields
-        gone = self.wanted.operation == "delete" and base is not None
-        return gone and content_hash(base, fields) == content_hash(record.data, fields)
+        base, fields = agreed(self.document.data["links"][self.connection_id], record.data), self.target.kind.fields
+        if self.wanted.operation != "delete" or base is None:
+            return False
+        return content_hash(base, fields) == content_hash(record.data, fields)
 
 
 class Targets:

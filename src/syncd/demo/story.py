@@ -131,11 +131,12 @@ class Story:
         say, took = self._narrator.say, time.monotonic() - killed
         pid, lost = self._cast.daemon.process.pid, self._sending.unanswered
         say(
-            f"5. Back after {took:.1f} s on the same directory (process {pid}). {waiting:,} messages wait there, and",
+            f"5. Back after {took:.1f} s on the same directory (process {pid}). {waiting:,} messages wait there;",
             "bold green",
         )
         say(
-            f"   {lost:,} webhooks were in flight. A write in flight is looked for before it is repeated.", "bold green"
+            f"   webhooks in flight: {lost:,}, sent again. A write in flight is looked for before it is repeated.",
+            "bold green",
         )
         say("6. Meanwhile people work:")
 

@@ -42,6 +42,8 @@ _PARAMETER = re.compile(r'(?<![\w-])([a-z]{1,20})="?(\d{1,15})')
 
 def used_share(headers: Headers) -> float | None:
     """Part of the quota that is used, 0 to 1 (or above, where it is overdrawn); None where the answer does not say."""
+    if not any("limit" in name for name in headers):  # as every name below does; most answers say nothing
+        return None
     for limit_name, remaining_name in _PAIRS:
         limit, remaining = _number(headers.get(limit_name)), _number(headers.get(remaining_name))
         if limit and remaining is not None:

@@ -123,7 +123,8 @@ class Intake:
                         continue  # it came between two reads
                     return await self._set_aside(partition, incoming, standing, keying)
                 found = keys.placed(incoming, found)
-            step = self._step(tenant_id, entity_type, incoming, pointer, found, subscribers, rules, keys)
+            now = self._clock.now()
+            step = self._step(tenant_id, entity_type, incoming, pointer, found, subscribers, rules, keys, now)
             await self._detach(partition, step)
             if step.change.effect == "deleted":
                 await admit_deletes(1)
@@ -158,8 +159,9 @@ class Intake:
                 (pointer, keys.placed(incoming, document))
                 for incoming, (pointer, document) in zip(page, found, strict=True)
             ]
+        now = self._clock.now()
         steps: list[_Step | None] = [
-            self._step(tenant_id, entity_type, incoming, pointer, document, subscribers, rules, keys)
+            self._step(tenant_id, entity_type, incoming, pointer, document, subscribers, rules, keys, now)
             for incoming, (pointer, document) in zip(page, found, strict=True)
         ]
         if keys is not None:
@@ -286,9 +288,9 @@ class Intake:
         found: Document | None,
         subscribers: Sequence[Subscriber],
         rules: Rules,
-        keys: Keys | None = None,
+        keys: Keys | None,
+        now: float,
     ) -> _Step:
-        now = self._clock.now()
         partition = entity_partition(tenant_id, entity_type)
         identifier = located(partition, ulid(now)) if found is None else found.id
         before, said = None if found is None else found.data, [] if keys is None else keys.writes(incoming, identifier)

@@ -268,7 +268,9 @@ async def test_a_replay_that_takes_long_answers_in_time_and_goes_on_when_asked_a
     for _ in range(4):
         asking = asyncio.create_task(world.api("POST", "/queues/sync-outbound/replay", body))
         while not asking.done():
-            await world.clock.advance(1)
+            await asyncio.sleep(0)
+            if world.clock.sleeping:  # the store works in real time, which must not count as the replay's
+                await world.clock.advance(1)
         seen.append([(await asking).json[name] for name in ("replayed", "more")])
     assert seen == [[1, True], [1, True], [1, False], [0, False]]
 

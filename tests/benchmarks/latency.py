@@ -1,4 +1,5 @@
-"""One record through an idle daemon: a webhook comes in, the change goes out to the second system. The real process, as shipped.
+"""One record through an idle daemon: a webhook comes in, the change goes out to the second system. The real process, as
+shipped but for the limits.
 
 The clock runs from the moment before the delivery is sent to the moment at which the second system has the request: what it then
 takes itself does not count.
@@ -19,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.acceptance.process import Daemon
+from tests.benchmarks.pulls import UNLIMITED
 from tests.benchmarks.systems import system
 
 ISSUES = 20
@@ -30,7 +32,10 @@ async def measure(samples: int = 300) -> tuple[float, float]:
     """Milliseconds: (median, p99)."""
     directory = Path(tempfile.mkdtemp(prefix="syncd-bench-", dir=Path(__file__).parents[3]))
     try:
-        async with system("write", 0.0, "title") as (port, lines), Daemon(directory / "data") as daemon:
+        async with (
+            system("write", 0.0, "title") as (port, lines),
+            Daemon(directory / "data", environment=UNLIMITED) as daemon,
+        ):
             registration = await daemon.register_github()
             one = "/issues/{id}"
             issues = {"create": "/issues", "get": one, "update": one, "creates": "blind"}

@@ -123,6 +123,12 @@ def lease_until(entity: JsonObject, connection_id: str) -> float | None:
     return None if lease is None else parse(lease["until"])
 
 
+def due_at(entity: JsonObject, connection_id: str) -> float | None:
+    """When the provider may be asked again for this link, as it or our limits said; None: at any time. Unix seconds."""
+    due = entity["links"].get(connection_id, {}).get("due")
+    return None if due is None else parse(due)
+
+
 def look_again(entity: JsonObject, connection_id: str, now: float) -> float:
     """When whoever met the lease of another should come back: while it may be a call under way, after as long as that has been
     under way already. Its holder may have died, and then the lease's end is what is waited for."""
@@ -143,6 +149,7 @@ def begin(
 ) -> JsonObject:
     """The entity with the lease taken, for `lease` seconds."""
     link = _link(entity, connection_id)
+    link.pop("due", None)
     term = link.get("term", 0) + 1
     link |= {
         "term": term,
@@ -219,6 +226,9 @@ def given_back(
     """The lease is over and the debt stands; not to be looked at before `due`. `tried`: a create that may have been made."""
     link = _link(entity, connection_id)
     link.pop("push", None)
+    link.pop("due", None)
+    if owes(link) and due > now:
+        link["due"] = iso(due)  # for whoever comes meanwhile by another message
     if owes(link):
         link["checkAt"] = iso(max(due, now) + FIRST_CHECK)
     link["hop"] = max(link.get("hop", 0), hop)

@@ -146,7 +146,7 @@ def bury(entity: JsonObject, occurred_at: float, now: float) -> None:
 
 
 #: What a link keeps only while a push is owed (domain/pushing).
-NO_DEBT = ("checkAt", "patience", "held", "error", "create", "sent")
+NO_DEBT = ("checkAt", "patience", "held", "error", "create", "sent", "due")
 
 
 def settle(entity: JsonObject, connection_id: str) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, assert_never
 from syncd.domain.errors import Conflict, Invalid, NotUnderstood, Rejected, SyncdError
 from syncd.domain.jsonbody import parse_object
 from syncd.domain.outcomes import DONE, Outcome, Park, Retry, Snooze
-from syncd.domain.pushing import LEASE, begin, lease_until, look_again, sending
+from syncd.domain.pushing import LEASE, begin, due_at, lease_until, look_again, sending
 from syncd.domain.records import is_alias, owes
 from syncd.domain.retry import SYNC_RETRIES, RetryPolicy, outcome_of
 from syncd.domain.times import parse
@@ -329,6 +329,9 @@ def _idle(entity: JsonObject, connection_id: str, now: float) -> Outcome | None:
     if until is not None and until > now:
         until = look_again(entity, connection_id, now)
         return Snooze(until=until, reason="another push of this entity to this connection is under way")
+    due = due_at(entity, connection_id)
+    if due is not None and due > now:
+        return Snooze(until=due, reason="this connection asked for patience, or failed a moment ago")
     return None
 
 

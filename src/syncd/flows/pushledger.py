@@ -120,7 +120,9 @@ class PushLedger:
             if sent.operation == "create":
                 assert record is not None
                 writes.append(Delete(creating_id(found.id, connection_id)))
-                writes.append(await self._alias(found, connection_id, record.external_id))
+                # Deleted there by now, its aliases are written with it.
+                if entity["deleted"] == found.data["deleted"]:
+                    writes.append(await self._alias(found, connection_id, record.external_id))
             try:
                 await self._documents.write(ENTITIES, found.partition, writes)
             except Conflict:
@@ -142,7 +144,11 @@ class PushLedger:
         now = self._clock.now()
         known = entity["links"][connection_id].get("remoteVersion")
         incoming = None if record is None else incoming_of(record, connection_id, now)
-        if incoming is None or known is None or incoming.remote_version > known:
+        if incoming is not None and known is not None and known.startswith(incoming.order):
+            # Of two answers of one moment the one to what was sent last stands.
+            link = {name: value for name, value in entity["links"][connection_id].items() if name != "remoteVersion"}
+            entity, known = {**entity, "links": {**entity["links"], connection_id: link}}, None
+        if incoming is None or known is None or incoming.follows(known):
             entity = told(entity, connection_id, sent, None if record is None else record.external_id)
         entity = settled(entity, connection_id, sent.version, now)
         if incoming is None or entity["deleted"]:

@@ -107,6 +107,9 @@ class World:
         )
         return page.items[-1].data
 
+    async def tasks(self) -> list[Document]:
+        return (await self.ports.documents.query(TASKS, Query(partition=TENANT))).items
+
     async def task_now(self, identifier: str) -> JsonObject:
         found = await self.ports.documents.get(TASKS, TENANT, identifier)
         assert found is not None

@@ -1,0 +1,96 @@
+"""Worlds that end at a port call, each beginning from the same state, and the ones that come after them."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from syncd.ports.queue import Message
+from syncd.settings import Settings
+from syncd.testing.clock import FrozenClock
+from syncd.testing.crash import Crash, CrashAt, at_every_call
+from tests.integration.syncing.systems import Memory, Telling
+from tests.integration.syncing.world import World, opened
+
+Act = Callable[[World], Awaitable[object]]
+
+
+@dataclass
+class Stage:
+    """`systems` run for the whole test; what they hold and what the store holds begins anew for each world."""
+
+    root: Path
+    systems: dict[str, Telling]
+    clock: FrozenClock
+    memories: dict[str, Memory]
+
+    async def at_every_port_call(self, act: Act, check: Act) -> int:
+        """How many worlds ended in `act`. In the world after it the work is ended as it is after a kill -9: leases run out,
+        maintenance looks at what is owed, and `check` sees the result."""
+        numbers = iter(range(10_000))
+
+        async def scenario(crash: CrashAt) -> None:
+            directory = self.root / f"world-{next(numbers)}"
+            await asyncio.to_thread(shutil.copytree, self.root / "stage", directory)
+            clock = FrozenClock(self.clock.now())
+            for name, double in self.systems.items():
+                double.restore(self.memories[name], clock)
+            async with opened(directory, clock, crash=crash, adjust=small_pages) as world:
+                await _until_dead(act(world), crash)
+            await clock.advance(130)
+            async with opened(directory, clock, boot="two", adjust=small_pages) as world:
+                for _ in range(5):
+                    await world.work()
+                    await clock.advance(130)
+                    if not await world.remind() + await world.plan.revive():
+                        break
+                await check(world)
+            await asyncio.to_thread(shutil.rmtree, directory)
+
+        return await at_every_call(scenario)
+
+
+@asynccontextmanager
+async def staged(root: Path, prepare: Act, **systems: Telling) -> AsyncIterator[Stage]:
+    """`prepare` makes the state that each world begins from."""
+    clock = next(iter(systems.values())).clock
+    async with opened(root / "stage", clock, adjust=small_pages) as world:
+        await prepare(world)
+    yield Stage(root, systems, clock, {name: double.remember() for name, double in systems.items()})
+
+
+async def _until_dead(acting: Awaitable[object], crash: CrashAt) -> None:
+    try:
+        await acting
+    except (Crash, BaseExceptionGroup):  # a group of Crashes where several were at work
+        if not crash.dead:
+            raise
+
+
+async def with_two_hops_at_once(world: World, *, most: int = 200) -> None:
+    """Work until nothing is due, each message together with its next hop: as after an outcome whose completion was lost."""
+    twice: set[str] = set()
+    for _ in range(most):
+        deliveries = await world.lease()
+        fresh = [one for one in deliveries if one.envelope.origin_id not in twice]
+        for one in fresh:
+            twice.add(one.envelope.origin_id)
+            await world.ports.queue.send(one.queue, [Message(one.envelope.next_hop(), one.body)])
+        if fresh:
+            deliveries += await world.lease(4)
+        if not deliveries:
+            wait = await world.waiting()
+            if wait is None or wait > 100:
+                return
+            await world.clock.advance(max(wait, 0.001))
+            continue
+        await world.execute(*deliveries)
+    raise AssertionError("still busy")
+
+
+def small_pages(settings: Settings) -> Settings:
+    return settings.model_copy(update={"sync": settings.sync.model_copy(update={"page_size": 2})})

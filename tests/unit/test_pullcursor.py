@@ -1,103 +1,124 @@
-"""How far a pull is: when the watermark moves, and when it must not."""
-
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from syncd.domain.jsontypes import JsonObject
-from syncd.domain.pullcursor import advanced, begun, blank, doubted, finished, leased
-from syncd.domain.times import HOUR, iso
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from syncd.domain.pullcursor import (
+    LEASE,
+    MOST_FAILURES,
+    advanced,
+    begun,
+    blank,
+    finished,
+    free_at,
+    given_up,
+    in_circle,
+    leased,
+    query_hash,
+    restarted,
+)
+from syncd.domain.times import iso, parse
 
 NOW = 1_700_000_000.0
+JsonObject = dict[str, Any]
 
 
-def run(
-    data: JsonObject,
-    name: str,
-    *,
-    at: float,
-    query: str = "q",
-    since: float | None = None,
-    full: bool = False,
-    incremental: bool = True,
-    error: str | None = None,
-) -> JsonObject:
-    """One run of one page, answered at `at`."""
-    data = begun(data, run_id=name, query=query, full=full, incremental=incremental, since=since, lag=60)
-    data = leased(data, owner="me", now=at)
-    data = advanced(data, counts={}, failures=[], following=None, served_at=at, validator=name, now=at)
-    return finished(data, now=at, error=error)
+def begin(data: JsonObject, run: str = "run", **fields: Any) -> JsonObject:
+    wanted = {"query": "q", "full": False, "incremental": True, "since": None, "lag": 60.0, **fields}
+    return begun(data, run_id=run, **wanted)
 
 
-@pytest.fixture
-def pulled() -> JsonObject:
-    """After a first whole run at NOW."""
-    return run(blank("t", "crm", "contact"), "one", at=NOW)
+def page(data: JsonObject, following: str | None, **fields: Any) -> JsonObject:
+    facts = {"counts": {"fetched": 1}, "failures": [], "served_at": None, "validator": None, "now": NOW, **fields}
+    return advanced(data, following=following, **facts)
 
 
-def test_a_run_begins_a_little_before_the_end_of_the_last_one(pulled: JsonObject) -> None:
-    following = run(pulled, "two", at=NOW + HOUR)
-    assert (following["run"]["since"], following["watermark"]) == (iso(NOW - 60), iso(NOW + HOUR))
+def new() -> JsonObject:
+    return leased(begin(blank("t", "crm", "contact")), owner="o", now=NOW)
 
 
-def test_a_run_from_before_the_watermark_moves_it(pulled: JsonObject) -> None:
-    data = run(pulled, "two", at=NOW + HOUR, since=NOW - HOUR)
-    assert (data["run"]["since"], data["watermark"]) == (iso(NOW - HOUR), iso(NOW + HOUR))
+@given(before=st.integers(0, 40), around=st.integers(1, 40))
+def test_every_circle_of_pages_is_found_after_a_few_rounds(before: int, around: int) -> None:
+    data = new()
+    for step in range(1, 4 * (before + around) + 3):
+        number = step if step <= before else before + (step - before) % around
+        data = page(data, f"page {number}")
+        if in_circle(data):
+            return
+    raise AssertionError("it went round and round")
 
 
-def test_a_run_from_behind_the_watermark_leaves_it_because_nobody_read_what_lies_between(pulled: JsonObject) -> None:
-    data = run(pulled, "two", at=NOW + HOUR)
-    data = run(data, "three", at=NOW + 3 * HOUR, since=NOW + 2 * HOUR)
-    assert (data["watermark"], data["validator"]) == (iso(NOW + HOUR), "two")
-    assert run(data, "four", at=NOW + 4 * HOUR)["run"]["since"] == iso(NOW + HOUR - 60)
+@given(st.integers(1, 300))
+def test_pages_that_are_all_different_are_no_circle(count: int) -> None:
+    data = new()
+    for step in range(count):
+        data = page(data, f"page {step}")
+    assert not in_circle(data)
+    assert not in_circle(page(data, None))
 
 
-def test_a_first_run_from_a_time_leaves_everything_before_it_to_be_read() -> None:
-    data = run(blank("t", "crm", "contact"), "one", at=NOW, since=NOW - HOUR)
-    assert "watermark" not in data
-    assert run(data, "two", at=NOW + HOUR)["run"]["full"]
-
-
-def test_a_time_means_nothing_where_a_provider_cannot_be_asked_for_changes(pulled: JsonObject) -> None:
-    data = run(pulled, "two", at=NOW + HOUR, since=NOW, incremental=False)
-    assert (data["run"]["since"], data["run"]["full"], data["watermark"]) == (None, True, iso(NOW + HOUR))
-
-
-@pytest.mark.parametrize("since", [None, NOW - HOUR])
-def test_asked_for_something_else_everything_is_read_also_after_a_run_that_failed(
-    pulled: JsonObject, since: float | None
-) -> None:
-    data = run(pulled, "two", at=NOW + HOUR, query="another", since=since, error=None if since else "broken")
-    assert "watermark" not in data
-    assert run(data, "three", at=NOW + HOUR, query="another")["run"]["full"]
+def test_a_run_that_is_begun_again_goes_on_where_it_was() -> None:
+    data = page(new(), "next")
+    assert begin(data) is data
+    assert begin(data, "another")["run"]["cursor"] is None
 
 
 @pytest.mark.parametrize(
-    ("served_at", "doubt"),
-    [(None, True), (NOW, False), (NOW - 9 * HOUR, False), (NOW + 600, False), (NOW + 601, True), (NOW + HOUR, True)],
+    ("fields", "since"),
+    [
+        pytest.param({}, NOW - 60, id="from the watermark, and a little before"),
+        pytest.param({"full": True}, None, id="all of it is wanted"),
+        pytest.param({"incremental": False}, None, id="the system cannot"),
+        pytest.param({"query": "another"}, None, id="something else is asked for"),
+        pytest.param({"since": NOW - 5000}, NOW - 5000, id="a person says from when"),
+    ],
 )
-def test_a_date_that_is_missing_or_ahead_is_not_believed(served_at: float | None, doubt: bool) -> None:
-    assert doubted(served_at, NOW) is doubt
+def test_where_a_run_begins(fields: JsonObject, since: float | None) -> None:
+    last = finished(page(new(), None, served_at=NOW), now=NOW)
+    run = begin(last, "second", **fields)["run"]
+    assert (None if run["since"] is None else parse(run["since"])) == since
+    assert run["full"] == (since is None)
 
 
-def test_without_a_date_the_watermark_is_the_latest_change_less_what_the_run_had_taken_by_then() -> None:
-    data = begun(
-        blank("t", "crm", "contact"), run_id="one", query="q", full=False, incremental=True, since=None, lag=60
-    )
-    data = leased(data, owner="me", now=NOW)
-    for page, newest in enumerate((NOW - 500, None, NOW - 10, NOW + 15)):
-        data = advanced(
-            data,
-            counts={},
-            failures=[],
-            following=f"{page + 1}",
-            served_at=None,
-            validator=None,
-            now=NOW + 20 * page,
-            asked_at=NOW + 10 * page,
-            newest=newest,
-        )
-    data = finished(data, now=NOW + 100)
-    assert data["watermark"] == iso(NOW - 15), "NOW + 15, seen 30 s after the first page was asked for"
-    behind = run(data, "two", at=NOW + HOUR)
-    assert behind["watermark"] == iso(NOW + HOUR)
+def test_counts_add_up_and_failures_are_bounded() -> None:
+    data = new()
+    for number in range(5):
+        failures = [{"page": number}] * 30
+        data = page(data, f"p{number}", counts={"fetched": 40, "failed": 30, "created": 10}, failures=failures)
+    counts = data["run"]["counts"]
+    assert (counts["fetched"], counts["created"], counts["failed"], counts["updated"]) == (200, 50, 150, 0)
+    assert len(data["run"]["failures"]) == MOST_FAILURES
+
+
+def test_a_run_that_ended_badly_moves_no_watermark() -> None:
+    bad = finished(page(new(), None, served_at=NOW), now=NOW, error="why")
+    assert "watermark" not in bad
+    assert bad["run"]["error"] == "why"
+    assert "lease" not in bad
+
+
+def test_the_watermark_is_the_clock_of_the_first_page() -> None:
+    data = page(new(), "second", served_at=NOW - 100)
+    ended = finished(page(data, None, served_at=NOW), now=NOW)
+    assert ended["watermark"] == iso(NOW - 100)
+
+
+def test_a_lease_is_renewed_by_each_page_and_free_for_the_same_run() -> None:
+    data = page(new(), "next", now=NOW + 30)
+    assert free_at(data, "run") is None
+    assert free_at(data, "another") == NOW + 30 + LEASE
+    assert free_at(given_up(data), "another") is None
+    assert leased(data, owner="o", now=NOW)["term"] == 2
+
+
+def test_from_the_first_page_again_everything_is_counted_anew() -> None:
+    run = restarted(page(new(), "lost"))["run"]
+    assert (run["cursor"], run["page"], run["counts"]["fetched"], run["restarted"]) == (None, 0, 0, True)
+
+
+def test_what_is_asked_for_is_known_by_its_hash() -> None:
+    assert query_hash({"a": 1, "b": 2}, "contact") == query_hash({"b": 2, "a": 1}, "contact")
+    assert query_hash({"a": 1}, "contact") != query_hash({"a": 1}, "deal")

@@ -36,6 +36,8 @@ class Telling(RestDouble):
         self.told: list[bytes] = []
         self.ours = 0
         """Changes of the system that were made through its API."""
+        self.unreadable = 0
+        """How many of the next reads of one object are refused."""
         super().__init__(manners)
 
     @property
@@ -90,6 +92,12 @@ class Telling(RestDouble):
         answer = await super()._create(request)
         self.ours += len(self.contacts) - before
         return answer
+
+    async def _get(self, request: web.Request) -> web.Response:
+        if self.unreadable:
+            self.unreadable -= 1
+            raise web.HTTPTooManyRequests
+        return await super()._get(request)
 
     async def _update(self, request: web.Request) -> web.Response:
         answer = await super()._update(request)

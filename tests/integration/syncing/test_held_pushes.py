@@ -117,6 +117,20 @@ async def test_dropping_a_push_forgives_its_debt_and_the_next_change_is_told(wor
     assert [one["name"] for one in careful.live().values()] == ["Again"]
 
 
+async def test_an_object_that_was_made_and_cannot_be_read_at_once_is_not_made_again(
+    world: World, blind: Telling
+) -> None:
+    blind.unreadable = 1
+    await made(world)
+    assert len(blind.live()) == 1
+    assert (await entity(world)).data["externalIds"] == {"mail": "1"}
+    assert (await world.flows.parked.list(Filter())).items == []
+    await world.clock.advance(100)
+    blind.edit("contact", "1", {"name": "Theirs"})
+    await world.pull("mail", full=True)
+    assert (await entity(world)).data["data"]["name"] == "Theirs"
+
+
 async def test_a_created_object_that_shows_itself_is_no_second_entity_and_ends_the_wait(
     world: World, blind: Telling
 ) -> None:

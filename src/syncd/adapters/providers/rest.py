@@ -172,10 +172,15 @@ class _Rest:
         if one.marker is not None:
             body = _with(body, one.marker, key)
         reply = await api.request("POST", path, operation="create", json=_wrapped(one, body), headers=headers)
-        if reply.body.strip():
-            created = await self._written(api, kind, one, reply, "create")
-        else:
-            created = await self.read(api, kind, _located(reply))
+        told = _record(one, reply, "create") if reply.body.strip() else None
+        if told is not None and not one.answers_id:
+            return told
+        external_id = _located(reply) if told is None else told.external_id
+        try:
+            created = await self.read(api, kind, external_id)
+        except SyncdError:
+            # It is made, and must not be made again because it cannot be read now. Whatever is said of it next is newer.
+            return Record(external_id=external_id, data=data, updated_at=0.0)
         if created is None:
             raise ServerFault(f"the {kind} that was just created is not there")
         return created

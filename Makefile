@@ -14,7 +14,7 @@ PYTEST ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCKED := pyproject.toml constraints.lock
 
-.PHONY: help demo run test chaos check format bench lock clean
+.PHONY: help demo run test chaos soak check format bench lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | while IFS= read -r line; do \
@@ -35,6 +35,9 @@ chaos: $(VENV)/.dev ## 200 random kill -9 under webhooks, and under pulls and pu
 	@.ci/prerequisites cc
 	@CHAOS_KILLS=$${CHAOS_KILLS:-200} $(BIN)/python -m pytest -q -s tests/acceptance/test_kills.py tests/acceptance/test_sync_kills.py \
 		tests/acceptance/test_sync_limits.py $(PYTEST)
+
+soak: $(VENV)/.dev ## 800 worlds of random edits on two systems, about ten minutes (SIMULATIONS=200 for each pair and rule, SIMULATION_SEED=1)
+	@SIMULATIONS=$${SIMULATIONS:-50} $(BIN)/python -m pytest -q tests/integration/syncing/test_random_edits.py -o timeout=1800 $(PYTEST)
 
 check: $(VENV)/.dev ## format, lint, types and import contracts; no tests
 	@$(BIN)/ruff format --check --quiet src tests || { echo 'make format puts that right' >&2; exit 1; }

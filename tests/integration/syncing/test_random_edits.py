@@ -1,6 +1,6 @@
 """G9: whatever is edited where, and however late, often and disordered it is told, all sides agree in the end, after few writes.
 
-`make chaos` runs many more of them (SIMULATIONS=..., SIMULATION_SEED=the first one's).
+`make soak` runs many more of them (SIMULATIONS=..., SIMULATION_SEED=the first one's).
 """
 
 from __future__ import annotations

@@ -66,6 +66,17 @@ def test_a_later_edit_of_ours_stands_over_the_echo_of_an_earlier_one_whatever_th
     assert link["want"] > link["pushed"], "and is still owed"
 
 
+def test_any_of_several_writes_without_an_answer_is_our_own(unanswered: JsonObject) -> None:
+    later = changed(unanswered, {"a": 3}, 1003.0)
+    wanted = sending(later, "crm", ALL_FIELDS)
+    assert wanted is not None
+    later = changed(begin(later, "t:contact.1", "crm", wanted, "replica/two", 1100.0), {"a": 4}, 1101.0)
+    for value in (1, 2, 3):
+        change = seen(later, {"a": value} if value > 1 else {"a": 1, "b": 1}, 2000.0)
+        assert change.entity is not None
+        assert (change.entity["data"], change.resolutions) == ({"a": 4}, ())
+
+
 def test_the_echo_of_our_own_write_does_not_bring_back_what_we_deleted_since(unanswered: JsonObject) -> None:
     gone = remove(unanswered, subscribers=SUBSCRIBERS, now=1003.0).entity
     assert gone is not None

@@ -42,6 +42,9 @@ LAST_CHECK = 3600.0
 #: Seconds. Most calls are over by then.
 _FIRST_LOOK = 0.25
 
+#: Updates without an answer whose changes are remembered.
+_UNANSWERED = 8
+
 PushOperation = Literal["create", "update", "delete"]
 
 
@@ -173,7 +176,7 @@ def begin(
             "sent": first["sent"],
         }
     elif wanted.operation == "update":
-        link["sent"] = wanted.changes
+        link["sent"] = [*link.get("sent", ()), wanted.changes][-_UNANSWERED:]
     return _with(entity, connection_id, link)
 
 

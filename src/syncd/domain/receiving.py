@@ -159,19 +159,19 @@ def _same_statement(incoming: Incoming, known: str) -> bool:
 
 
 def agreed(link: JsonObject, shown: JsonObject) -> JsonObject | None:
-    """The base of a merge with what the connection shows: what both sides last agreed on, and of our own last write, whose answer
+    """The base of a merge with what the connection shows: what both sides last agreed on, and of our own writes, whose answers
     nobody has seen, what is there. Of an object whose create nobody answered it is what was sent then."""
     base: JsonObject | None = link.get("base", link.get("create", {}).get("sent"))
-    sent: JsonObject = link.get("sent", {})
-    if base is None or not sent:
+    if base is None or "sent" not in link:
         return base
     base = dict(base)
-    for name, value in sent.items():
-        if name in shown:
-            if same(shown[name], value):
-                base[name] = value
-        elif value is None:
-            base.pop(name, None)
+    for sent in link["sent"]:
+        for name, value in sent.items():
+            if name in shown:
+                if same(shown[name], value):
+                    base[name] = value
+            elif value is None:
+                base.pop(name, None)
     return base
 
 

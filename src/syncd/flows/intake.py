@@ -18,11 +18,12 @@ from syncd.domain.conflicts import ConflictRecord
 from syncd.domain.errors import Conflict, Overloaded, TooLarge
 from syncd.domain.ids import located, ulid
 from syncd.domain.merge import Rules
+from syncd.domain.pushing import creating_id
 from syncd.domain.receiving import receive
 from syncd.domain.records import Change, alias, alias_id, entity_partition
 from syncd.flows.creating import read_marks
 from syncd.flows.keys import Heard, address, detach, former_holder, look, says_little, under_new_holder
-from syncd.ports.documents import BATCH_LIMIT, Create, Replace, Upsert
+from syncd.ports.documents import BATCH_LIMIT, Create, Delete, Replace, Upsert
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -320,6 +321,9 @@ class Intake:
         written = found is not None and found.data["deleted"] != change.entity["deleted"]
         if not written and (pointer is None or found is None or elsewhere or taken_over):
             writes.append(_pointer(identifier, pointer, incoming, deleted=change.entity["deleted"]))
+        if pointer is None and found is not None:
+            # Our own by content: the next object like it is another one.
+            writes.append(Delete(creating_id(identifier, incoming.connection_id)))
         leaves = str(pointer.data["entityId"]) if pointer is not None and elsewhere else None
         return _Step(incoming, identifier, change.entity, change, writes, leaves)
 

@@ -226,3 +226,21 @@ async def test_an_echo_of_an_edit_does_not_bring_back_what_was_deleted_after_it(
     await world.work()
     assert not careful.live()
     assert await world.entities() == []
+
+
+async def test_what_turns_up_as_a_lost_create_is_its_object_and_the_next_one_like_it_is_another(
+    world: World, blind: Telling
+) -> None:
+    blind.faults.append(LOST)
+    identifier = await made(world)
+    assert (await waiting(world)).data["bin"] == "outcome_unknown"
+    await world.clock.advance(1000)
+    assert await world.pull("mail") == {"fetched": 1, "updated": 1}
+    assert (await entity(world)).data["externalIds"] == {"mail": next(iter(blind.live()))}
+    blind.put("contact", 2)
+    blind.edit("contact", blind.ids("contact")[-1], {"name": "Ana", "mail": None, "größe": None})
+    await world.clock.advance(1000)
+    await world.pull("mail", full=True)
+    found = await world.entities()
+    assert (len(found), identifier in {one.id for one in found}) == (2, True)
+    assert len(blind.live()) == 2

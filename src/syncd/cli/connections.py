@@ -57,6 +57,7 @@ def _entities(ctx: click.Context, option: click.Parameter, given: tuple[str, ...
     help="A type that is synced, and whether it is pulled (default), pushed or both; may be repeated.",
 )
 @file_option("--credential", "credential", "JSON with kind and its fields (bearer: token); - for standard input.")
+@click.option("--force", is_flag=True, help="Also where entities are linked to a former connection of this id.")
 @click.argument("identifier", metavar="[ID]", required=False)
 def add(
     api: Api,
@@ -67,6 +68,7 @@ def add(
     settings: JsonObject,
     entities: JsonObject,
     credential: Path | None,
+    force: bool,
     identifier: str | None,
 ) -> None:
     """Make a connection, from options or from --file; its credential goes to the vault and is never shown.
@@ -85,6 +87,8 @@ def add(
         body["entities"] = {**body.get("entities", {}), **entities}
     if credential is not None:
         body["credential"] = read_object(credential)
+    if force:
+        body["force"] = True
     made = api.post(path("connections"), body)
     print_document(made, output)
 

@@ -51,6 +51,7 @@ class NewConnection(Body):
     credential: dict[str, str] | None = Field(default=None, description="`kind` and its fields; never shown again")
     entities: dict[str, EntityRules] = Field(default_factory=dict)
     enabled: bool = True
+    force: bool = Field(default=False, description="also where entities are linked to a former connection of this id")
 
 
 class ConnectionChange(Body):

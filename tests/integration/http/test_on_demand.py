@@ -211,6 +211,25 @@ async def test_links_keep_a_connection_at_the_system_that_gave_their_ids(world: 
     assert "force" not in forced.json
 
 
+async def test_a_new_connection_does_not_inherit_the_links_of_one_that_had_its_id(
+    world: World, crm: RestDouble
+) -> None:
+    await connect(world, crm)
+    await link(world, "1")
+    assert (await world.api("DELETE", "/connections/crm")).status == 204
+    again = {
+        "id": "crm",
+        "tenantId": "tenant-1",
+        "integrationId": "rest",
+        "settings": crm.settings(),
+        "entities": {"contact": {"direction": "both"}},
+    }
+    refused = await world.api("POST", "/connections", again)
+    assert (refused.status, "a former connection 'crm': 1" in refused.json["detail"]) == (409, True)
+    forced = await world.api("POST", "/connections", {**again, "force": True})
+    assert (forced.status, "force" in forced.json) == (201, False)
+
+
 async def test_another_repository_holds_other_objects(world: World) -> None:
     await world.connection("crm", entities={"contact": {"direction": "pull"}})
     await link(world, "1")

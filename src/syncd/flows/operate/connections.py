@@ -18,7 +18,7 @@ from syncd.flows.operate.redaction import redacted, secret_fields
 from syncd.ports.documents import Condition, Create, Delete, Query, Replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from syncd.domain.jsontypes import JsonObject
     from syncd.domain.principal import Principal
@@ -62,10 +62,16 @@ class ConnectionsFlow:
         self._tasks = tasks
 
     async def create(
-        self, principal: Principal, fields: JsonObject, credential: Mapping[str, str] | None = None
+        self,
+        principal: Principal,
+        fields: JsonObject,
+        credential: Mapping[str, str] | None = None,
+        *,
+        force: bool = False,
     ) -> JsonObject:
         """`fields`: id, tenantId, integrationId, settings, entities, enabled. Raises Invalid naming every field that is
-        wrong, Conflict where the id is taken. Answers the document without secrets."""
+        wrong, Conflict where the id is taken, or where entities are still linked to a former connection of this id, unless
+        `force`. Answers the document without secrets."""
         identifier = check_user_id("id", fields.get("id"))
         tenant_id = check_user_id("tenantId", fields.get("tenantId"))
         principal.may_operate_in(tenant_id)
@@ -83,6 +89,11 @@ class ConnectionsFlow:
         }
         if await self._documents.get(CONNECTIONS, identifier, identifier) is not None:
             raise _taken(identifier)
+        if not force and (linked := await self._linked(tenant_id, identifier, document["entities"])):
+            raise Conflict(
+                f"entities linked to objects of a former connection {identifier!r}: {linked}. At another system the same ids would "
+                "mean other objects: take another id, or send force where it is the same account again"
+            )
         async with self._audit.change(principal, "connection.create", identifier, tenant_id=tenant_id, after=document):
             if credential is not None:
                 document["credentialId"] = await self._credentials.put(tenant_id, identifier, credential)
@@ -189,20 +200,24 @@ class ConnectionsFlow:
         old, new = _remote(provider, before.get("settings", {})), _remote(provider, after.get("settings", {}))
         if None in (old, new) or old == new:
             return
+        types = {**before.get("entities", {}), **after.get("entities", {})}
+        if linked := await self._linked(before["tenantId"], identifier, types):
+            raise Conflict(
+                f"entities linked to objects at {old}: {linked}. At {new} the same ids would mean other objects. Make another "
+                "connection for that, or send force where it is the same system at another address"
+            )
+
+    async def _linked(self, tenant_id: str, identifier: str, types: Iterable[str]) -> str:
+        """How many live entities of these types know the connection, in words; empty: none."""
         linked = 0
-        for name in {**before.get("entities", {}), **after.get("entities", {})}:
+        for name in types:
             linked += await self._documents.count(
                 ENTITIES,
-                entity_partition(before["tenantId"], name),
+                entity_partition(tenant_id, name),
                 (Condition("connectionId", "eq", identifier),),
                 at_most=_MANY,
             )
-        if linked:
-            count = f"{_MANY:,} or more" if linked >= _MANY else str(linked)
-            raise Conflict(
-                f"entities linked to objects at {old}: {count}. At {new} the same ids would mean other objects. Make another "
-                "connection for that, or send force where it is the same system at another address"
-            )
+        return "" if not linked else f"{_MANY:,} or more" if linked >= _MANY else str(linked)
 
     def _check(self, fields: JsonObject, credential: Mapping[str, str] | None, *, all_of_it: bool = True) -> None:
         wrong: dict[str, str] = {}

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 async def create(ask: Ask) -> Reply:
     body = ask.model(NewConnection)
-    made = await ask.services.operate.connections.create(ask.principal, body.fields("credential"), body.credential)
+    made = await ask.services.operate.connections.create(
+        ask.principal, body.fields("credential", "force"), body.credential, force=body.force
+    )
     return Reply(made, 201, etag_header(made))
 
 

@@ -44,6 +44,10 @@ class Reply(Protocol):
         """The body as JSON. Raises ServerFault, with the beginning of what came instead."""
         ...
 
+    def masked(self, part: Json) -> Json:
+        """A part of the answer that is kept for people: as it is, or as text without the secrets where it echoes one."""
+        ...
+
     def next_link(self) -> str | None:
         """`rel="next"` of the header Link (RFC 8288)."""
         ...

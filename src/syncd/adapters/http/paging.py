@@ -19,7 +19,7 @@ from urllib.parse import urljoin
 from syncd.domain.dotted import ABSENT, Path, getter, shown
 from syncd.domain.errors import Invalid, ServerFault
 from syncd.domain.ids import digest
-from syncd.domain.jsonbody import kind_of
+from syncd.domain.jsonbody import canonical, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,8 +92,9 @@ class Paging:
         # Read as far as the list really goes where the answer says nothing or nonsense.
         if type(total) is int and following >= total + (self.first if self.style == "page" else 0):
             return None
-        content = digest(*(record.external_id for record in records)) if records else ""
-        if content and content == before:
+        # Of a page on which nothing can be read, all of it says which page it is.
+        content = digest(*(record.external_id for record in records)) if records else digest(canonical(body))
+        if content == before:
             raise ServerFault(
                 f"{self.parameter} {position} shows the same objects as the page before: the server does not know this parameter,"
                 " or says otherwise where its list ends (paging.more, paging.total)"

@@ -9,7 +9,7 @@ from yarl import URL
 
 from syncd.adapters.http.weblink import target_of
 from syncd.domain.errors import NotUnderstood, ServerFault
-from syncd.domain.jsonbody import parse
+from syncd.domain.jsonbody import canonical, parse
 from syncd.domain.quota import http_date
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ class HttpReply:
                 f"{self._target}: answered {self.status} with what is not JSON: "
                 f"{self._authorisation.masked(str(error))}{begins}"
             ) from error
+
+    def masked(self, part: Json) -> Json:
+        text = canonical(part)
+        masked = self._authorisation.masked(text)
+        return part if masked == text else masked
 
     def next_link(self) -> str | None:
         """A whole URL. Without the key of a credential that is sent as a parameter: links are stored in cursors."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from syncd.domain.jsontypes import Json, JsonObject
+    from syncd.ports.api import Reply
 
 #: Characters; the same bound as for ids in webhooks (domain/events).
 MOST_ID = 500
@@ -171,3 +172,8 @@ class Shape:
         if self._paths is None:
             return dict(data)
         return nested({self._paths[name]: value for name, value in data.items() if name in self._paths})
+
+
+def kept_aside(unreadable: Sequence[Unreadable], reply: Reply) -> list[Unreadable]:
+    """Items that are no records, as people may see them: without the secrets that the answer echoes."""
+    return [Unreadable(one.position, str(reply.masked(one.reason)), reply.masked(one.raw)) for one in unreadable]

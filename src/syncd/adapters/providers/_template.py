@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from syncd.adapters.http.paging import Paging
-from syncd.adapters.http.shapes import Shape, external_id
+from syncd.adapters.http.shapes import Shape, external_id, kept_aside
 from syncd.domain.complaints import Complaints
 from syncd.domain.errors import Invalid, NotFound, NotUnderstood, ServerFault
 from syncd.domain.events import ReceivedEvent
@@ -112,7 +112,9 @@ class _Records:
         following = _PAGING.following(
             cursor=fetch.cursor, count=len(items), records=records, body=body, link=reply.next_link(), asked=""
         )
-        return RecordPage(records=records, unreadable=unreadable, next=following, served_at=reply.served_at)
+        return RecordPage(
+            records=records, unreadable=kept_aside(unreadable, reply), next=following, served_at=reply.served_at
+        )
 
     async def read(self, api: Api, kind: str, external_id: str) -> Record | None:
         try:

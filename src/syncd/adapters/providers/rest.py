@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from syncd.adapters.http.restplan import Plan, TypePlan, faults_of, plan_of
 from syncd.adapters.http.shapes import external_id as checked_id
+from syncd.adapters.http.shapes import kept_aside
 from syncd.domain.dotted import getter, shown
 from syncd.domain.errors import (
     AuthenticationFailed,
@@ -119,7 +120,9 @@ class _Rest:
             link=reply.next_link(),
             asked=urljoin(f"{plan.base_url}/", path if linked else f"{plan.base_url}{path}"),
         )
-        return RecordPage(records=records, unreadable=unreadable, next=following, served_at=reply.served_at)
+        return RecordPage(
+            records=records, unreadable=kept_aside(unreadable, reply), next=following, served_at=reply.served_at
+        )
 
     async def read(self, api: Api, kind: str, external_id: str) -> Record | None:
         plan, one = self._type(api, kind)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from syncd.adapters.http.shapes import kept_aside
 from syncd.adapters.providers.github.content import (
     COMMENT,
     ISSUE,
@@ -99,7 +100,7 @@ async def read_page(api: Api, home: str, fetch: Fetch) -> RecordPage:
     over = link is None or _reaches_back(fetch, items)
     return RecordPage(
         records=records,
-        unreadable=unreadable,
+        unreadable=kept_aside(unreadable, reply),
         next=None if over or link is None else place.following(link, repository_id),
         served_at=reply.served_at,
         validator=_validator(home, fetch, place, reply),

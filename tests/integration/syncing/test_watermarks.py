@@ -222,17 +222,19 @@ async def test_a_pull_that_is_killed_in_the_middle_goes_on_from_its_last_page(tm
             crash.n = crash.calls + 1
 
     crm.served = killed
-    with contextlib.suppress(Crash):
+    with contextlib.suppress(Crash, BaseExceptionGroup):  # a page that was on its way may be the one that meets the end
         async with opened(tmp_path, clock, crash=crash, boot="two") as world:
             await world.work()
     assert crash.dead
     crm.log.clear()
     async with opened(tmp_path, clock, boot="three") as world:
-        assert "watermark" not in await cursor(world)
+        left = await cursor(world)
+        assert "watermark" not in left
+        page = (left["run"]["cursor"] or "1").partition("~")[0]
         await world.work()
         assert await world.counts(task) == {"fetched": 10, "created": 10}
         assert (await cursor(world))["watermark"] == iso(START)
-    assert asked(crm)[0] in ("2", "3", "4"), "not from the beginning"
+    assert asked(crm)[0] == page, "from the last page whose cursor was written"
 
 
 async def test_two_pulls_of_one_type_take_turns(world: World, crm: Watched) -> None:

@@ -42,6 +42,9 @@ SCRUBBED = (
 MAY_BLOCK: tuple[tuple[str, frozenset[str]], ...] = (
     # Importing on first use (an extra, a provider) reads files once, under the import lock.
     ("<frozen importlib._bootstrap>", frozenset({"_find_and_load"})),
+    # Coverage notes the lines of all threads under a lock of its own. Refusing it there would throw out of whatever line is traced,
+    # a callback of the loop among them: an answer lost, and a test that waits for ever.
+    ("coverage/collector.py", frozenset({"lock_data"})),
     # A stack trace that is being logged reads the source lines; it is written to be found at 3 a.m., and is rare.
     ("traceback.py", frozenset({"format_exception", "print_exception", "format_stack", "extract_tb", "extract_stack"})),
 )

@@ -14,7 +14,7 @@ from syncd.domain.times import DAY, HOUR
 from syncd.flows.jobs import Tick, TickResult
 from syncd.testing.clock import FrozenClock
 from syncd.testing.crash import Crash
-from tests.integration.ticks.ticking import START, Runs, job, run_all, running, statuses, ticks_of, until
+from tests.integration.ticks.ticking import START, Runs, job, pass_time, run_all, running, statuses, ticks_of, until
 
 # ---- how a run ends ----
 
@@ -27,7 +27,8 @@ async def test_a_run_beyond_its_timeout_is_cancelled_and_failed_with_the_reason(
     await run_all(ticks, nightly)
     clock.step_wall(3 * HOUR)
     async with running(ticks, nightly, runs, clock) as task:
-        await clock.advance(119)
+        await pass_time(clock, 105, sleepers=2)
+        await clock.advance(14)
         assert not task.done()
         await clock.advance(1)
         assert await task

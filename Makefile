@@ -77,5 +77,5 @@ $(VENV)/.bench: $(VENV)/.dev
 
 $(VENV)/.dev: $(LOCKED) $(BIN)/python
 	@echo 'Installing syncd and its tools into $(VENV)'
-	@$(PIP) install -c constraints.lock -e '.[dev,speed]'
+	@$(PIP) install -c constraints.lock -e '.[azure,dev,speed]'
 	@touch $(VENV)/.run $@

@@ -9,10 +9,11 @@ who knows whether repeating it is safe.
 
 from __future__ import annotations
 
-import json as jsontext
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from json import JSONEncoder
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -43,6 +44,11 @@ if TYPE_CHECKING:
 #: Most bytes of one answer, unpacked. A page of a hundred records of 100 KB fits; what is longer is Rejected.
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+#: Segments below the base that are in the URL as they are: nothing to quote, no dots that lead out, no query.
+_PLAIN = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
+_JSON = JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+#: Base URLs that are kept read. Each unit of work names its own again.
+_MOST_BASES = 1000
 _OK = range(200, 300)
 
 
@@ -57,10 +63,21 @@ class _Means:
     pauses: Pauses
     clock: Clock
     observe: Observe
-    user_agent: str
+    headers: Mapping[str, str]
+    """That every request has."""
     timeout: float
     max_response_bytes: int
     inline_wait: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Base:
+    """A base URL, read once."""
+
+    url: URL
+    origin: URL
+    path: str
+    """Without a slash at its end."""
 
 
 class HttpApis:
@@ -94,7 +111,7 @@ class HttpApis:
             pauses=Pauses(),
             clock=clock,
             observe=observe,
-            user_agent=user_agent,
+            headers={"User-Agent": user_agent, "Accept": "application/json", "Accept-Encoding": ENCODINGS},
             timeout=timeout,
             max_response_bytes=max_response_bytes,
             inline_wait=inline_wait,
@@ -108,13 +125,13 @@ class HttpApis:
 class HttpApi:
     """One account's API, for one unit of work: the reservation belongs to the first request."""
 
-    def __init__(self, means: _Means, account: Account, base: URL, reservation: str | None, books: bool) -> None:
+    def __init__(self, means: _Means, account: Account, base: _Base, reservation: str | None, books: bool) -> None:
         self._means = means
         self._account = account
         self._base = base
         self._reservation = reservation
         self._books = books
-        self._quota = (account.tenant_id, base.origin(), account.credential_id or account.connection_id)
+        self._quota = (account.tenant_id, base.origin, account.credential_id or account.connection_id)
 
     @property
     def account(self) -> Account:
@@ -239,12 +256,15 @@ class HttpApi:
         self, method: str, url: URL, headers: Mapping[str, str] | None, body: bytes, allowed: Authorisation
     ) -> Exchange:
         means = self._means
-        sent: CIMultiDict[str] = CIMultiDict({"User-Agent": means.user_agent, "Accept": "application/json"})
+        sent: CIMultiDict[str] = CIMultiDict(means.headers)
         if body:
             sent["Content-Type"] = "application/json"
         # The last word is ours: what we can unpack, and who we are.
-        for part in (headers or {}, {"Accept-Encoding": ENCODINGS}, allowed.headers):
-            sent.update(part)
+        if headers:
+            sent.update(headers)
+            sent["Accept-Encoding"] = ENCODINGS
+        if allowed.headers:
+            sent.update(allowed.headers)
         check_headers(sent)
         return Exchange(
             method=method,
@@ -259,18 +279,21 @@ class HttpApi:
 
     def _url(self, path: str) -> URL:
         """Raises Invalid for what leads out of the base origin, or out of the base path by dots."""
+        base = self._base
+        if _PLAIN.fullmatch(path):
+            return base.url.with_path(base.path + path, encoded=True)
         if _ABSOLUTE.match(path):
             url = read_url(path)
-            if not url.absolute or url.origin() != self._base.origin():
+            if not url.absolute or url.origin() != base.origin:
                 raise Invalid(
-                    f"{shown(url)} is not on {shown(self._base.origin())}: links to elsewhere are not followed",
+                    f"{shown(url)} is not on {shown(base.origin)}: links to elsewhere are not followed",
                     errors={"path": "below the base URL, or of the same origin"},
                 )
             return url.with_fragment(None)
         below, _, query = path.partition("?")
         if path.startswith(("//", "\\")) or any(unquote(part) in (".", "..") for part in re.split(r"[/\\]", below)):
             raise Invalid(f"{below!r} leads out of the base URL", errors={"path": "below the base URL"})
-        joined = f"{str(self._base).rstrip('/')}/{below.lstrip('/')}" if below.strip("/") else str(self._base)
+        joined = f"{str(base.url).rstrip('/')}/{below.lstrip('/')}" if below.strip("/") else str(base.url)
         return read_url(f"{joined}?{query}" if query else joined).with_fragment(None)
 
     def _waited(self, seconds: float, imposed: str) -> None:
@@ -284,16 +307,17 @@ class HttpApi:
         )
 
 
-def _base(text: str) -> URL:
+@lru_cache(_MOST_BASES)
+def _base(text: str) -> _Base:
     url = read_url(text)
     if url.scheme not in ("http", "https") or not url.host or url.raw_query_string or url.raw_fragment:
         rule = "https://host/path, without a query"
         raise Invalid(f"the base URL must be {rule}", errors={"baseUrl": rule})
-    return url
+    return _Base(url=url, origin=url.origin(), path=url.raw_path.rstrip("/"))
 
 
 def _encoded(value: Json) -> bytes:
     try:
-        return jsontext.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return _JSON.encode(value).encode()
     except (TypeError, ValueError) as error:
         raise Invalid(f"the body cannot be sent as JSON: {error}", errors={"json": str(error)}) from error

@@ -9,11 +9,11 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import aiohttp
 from yarl import URL
 
+from syncd.adapters.http.client import REACH, RESENT, Reach
 from syncd.adapters.http.errormap import mapped
 from syncd.adapters.http.reading import read_bounded
 from syncd.adapters.http.ssrf import OutgoingPolicy
@@ -78,6 +78,8 @@ def read_url(text: str) -> URL:
 
 def check_headers(headers: Mapping[str, str]) -> None:
     """Raises Invalid for what cannot be sent. Checked here, because the library's own message might hold the value."""
+    if not _FORBIDDEN.search("".join([part for item in headers.items() for part in item])):
+        return
     for name, value in headers.items():
         if _FORBIDDEN.search(name) or _FORBIDDEN.search(value):
             rule = "no line breaks or control characters"
@@ -97,12 +99,13 @@ async def exchange(
 
     Raises Unavailable, TimedOut, ServerFault and Invalid as `errormap` says.
     """
-    seen = SimpleNamespace(connected=False)
+    reach = Reach()
+    REACH.set(reach)
     try:
         async with asyncio.timeout(wanted.timeout):
-            return await _follow(session, policy, wanted, seen, redirected)
+            return await _follow(session, policy, wanted, redirected)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        ours = mapped(error, connected=seen.connected, target=wanted.target)
+        ours = mapped(error, connected=reach.connected, target=wanted.target)
         if ours is None:
             raise
         # That one's text holds the URL with its query, which would then be in a traceback.
@@ -113,7 +116,6 @@ async def _follow(
     session: aiohttp.ClientSession,
     policy: OutgoingPolicy,
     wanted: Exchange,
-    seen: SimpleNamespace,
     redirected: Callable[[], Awaitable[None]] | None,
 ) -> Exchanged:
     url = wanted.url
@@ -125,8 +127,8 @@ async def _follow(
             headers=wanted.headers,
             data=wanted.body or None,
             allow_redirects=False,
-            skip_auto_headers=() if wanted.body else ("Content-Type",),
-            trace_request_ctx=seen,
+            skip_auto_headers=None if wanted.body else ("Content-Type",),
+            middlewares=RESENT.get(wanted.method, ()),
         ) as response:
             following = _next(wanted, url, response) if hop < MAX_REDIRECTS else None
             if following is None:

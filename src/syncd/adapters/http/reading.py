@@ -25,7 +25,7 @@ async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> tuple[by
     unpack = _Gzip() if encoding in ("gzip", "x-gzip") else None
     body = bytearray()
     received = 0
-    async for chunk in response.content.iter_chunked(_CHUNK):
+    while chunk := await response.content.read(_CHUNK):
         received += len(chunk)
         room = limit - len(body) + 1
         body += chunk[:room] if unpack is None else unpack.more(chunk, room)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -43,6 +43,8 @@ _NEVER = tuple(
         ("169.254.0.0/16", "fe80::/10", "0.0.0.0/8", "255.255.255.255/32", "224.0.0.0/4", "::/128", "ff00::/8"),
     )
 )
+#: Origins whose judgement is remembered.
+_MOST_PASSED = 10_000
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
 _COMPATIBLE = IPv6Network("::/96")
 _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
@@ -69,6 +71,8 @@ class OutgoingPolicy:
     loopback: bool = False
     allowed_networks: tuple[Network, ...] = ()
     allowed_hosts: frozenset[str] = frozenset()
+    _passed: set[tuple[str, str, bool]] = field(default_factory=set, init=False, repr=False, compare=False)
+    """Scheme, authority and secrecy of URLs that were allowed: nothing else of a URL is judged."""
 
     @classmethod
     def of(cls, allow: Sequence[str] = (), *, loopback: bool = False) -> OutgoingPolicy:
@@ -114,6 +118,9 @@ class OutgoingPolicy:
 
         With `secret`, plain `http://` is refused unless the host is loopback.
         """
+        judged = (url.scheme, url.raw_authority, secret)
+        if judged in self._passed:
+            return
         if url.scheme not in ("http", "https"):
             _refuse("it must begin with https:// (or http://)")
         if url.raw_user is not None or url.raw_password is not None:
@@ -130,6 +137,9 @@ class OutgoingPolicy:
                 _refuse(reason)
         if secret and url.scheme == "http" and not is_loopback_host(host):
             _refuse(f"http:// to {host} would send a secret in clear text: use https://")
+        if len(self._passed) >= _MOST_PASSED:
+            self._passed.clear()
+        self._passed.add(judged)
 
 
 def host_of(url: URL) -> str:

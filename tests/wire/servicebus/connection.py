@@ -1,0 +1,155 @@
+"""One client's connection: bytes in, proton's events to the links, bytes out (late, or not at all, where a test says so)."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from typing import TYPE_CHECKING
+
+import proton
+from proton import Event
+
+from tests.wire.servicebus import attaching
+from tests.wire.servicebus.refusal import Refused
+
+if TYPE_CHECKING:
+    from tests.wire.servicebus.broker import Broker
+    from tests.wire.servicebus.links import LinkEnd
+
+#: What the service announces. Source: MicrosoftDocs, service-bus-amqp-protocol-guide.
+MAX_FRAME = 65_536
+_names = itertools.count(1)
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.name = f"connection-{next(_names)}"
+        self.links: list[LinkEnd] = []
+        self.tokens: dict[str, float] = {}
+        """Entity path to the Unix seconds at which its token ends."""
+        self._socket: asyncio.Transport | None = None
+        self._late: deque[bytes] = deque()
+        self._flushing = False
+        self._collector = proton.Collector()
+        self._connection = proton.Connection()
+        self._connection.collect(self._collector)
+        self._transport = proton.Transport(proton.Transport.SERVER)
+        self._transport.max_frame_size = MAX_FRAME
+        self._transport.sasl().allowed_mechs("ANONYMOUS")
+        self._transport.bind(self._connection)
+
+    # asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._socket = transport
+        self.broker.connections.add(self)
+        self.broker.namespace.note("open", connection=self.name)
+
+    def data_received(self, data: bytes) -> None:
+        if self.broker.faults.silent:
+            return
+        at = 0
+        while at < len(data):
+            room = self._transport.capacity()
+            if room <= 0:
+                self.abort()
+                return
+            self._transport.push(data[at : at + room])
+            at += room
+            self._events()
+        self.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.broker.connections.discard(self)
+        for link in list(self.links):
+            link.gone()
+        self.links.clear()
+        self._socket = None
+        self._transport.unbind()
+        self._collector.release()
+        self.broker.namespace.note("close", connection=self.name)
+
+    def abort(self) -> None:
+        """Reset, as when the machine behind it dies."""
+        if self._socket is not None:
+            self._socket.abort()
+
+    # proton
+
+    def _events(self) -> None:
+        while (event := self._collector.peek()) is not None:
+            kind = event.type
+            if kind == Event.DELIVERY:
+                event.delivery.link.end.delivery(event.delivery)
+            elif kind == Event.LINK_FLOW:
+                if (end := getattr(event.link, "end", None)) is not None:
+                    end.flow()
+            else:
+                self._lifecycle(kind, event)
+            self._collector.pop()
+
+    def _lifecycle(self, kind: object, event: Event) -> None:
+        if kind == Event.CONNECTION_REMOTE_OPEN:
+            self._connection.container = "syncd-double"
+            self._connection.open()
+        elif kind == Event.SESSION_REMOTE_OPEN:
+            event.session.open()
+        elif kind == Event.LINK_REMOTE_OPEN:
+            attaching.attach(self, event.link)
+        elif kind in (Event.LINK_REMOTE_CLOSE, Event.LINK_REMOTE_DETACH):
+            if (end := getattr(event.link, "end", None)) is not None:
+                end.gone()
+                if end in self.links:
+                    self.links.remove(end)
+            event.link.close()
+        elif kind == Event.SESSION_REMOTE_CLOSE:
+            event.session.close()
+        elif kind == Event.CONNECTION_REMOTE_CLOSE:
+            self._connection.close()
+        elif kind == Event.TRANSPORT_ERROR:
+            self.broker.namespace.note("protocol error", connection=self.name, why=str(self._transport.condition))
+
+    def detach(self, link: LinkEnd, refused: Refused) -> None:
+        """Close one link with the reason."""
+        link.gone()
+        if link in self.links:
+            self.links.remove(link)
+        attaching.close(link.link, refused)
+        self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Write once, after everything that is happening now."""
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        self._flushing = False
+        if self._socket is None:
+            return
+        self._events()
+        while (pending := self._transport.pending()) > 0:
+            out = self._transport.peek(pending)
+            self._transport.pop(pending)
+            if out:
+                self._write(bytes(out))
+        if pending < 0:
+            self._socket.close()
+
+    def _write(self, data: bytes) -> None:
+        faults = self.broker.faults
+        if faults.silent or self._socket is None:
+            return
+        if faults.latency <= 0 and not self._late:
+            self._socket.write(data)
+            return
+        self._late.append(data)
+        asyncio.get_running_loop().call_later(faults.latency, self._write_late)
+
+    def _write_late(self) -> None:
+        data = self._late.popleft()
+        if self._socket is not None and not self.broker.faults.silent:
+            self._socket.write(data)

@@ -1,0 +1,142 @@
+"""The double as tests hold it: a namespace on a port, its clock, its faults and its log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+from syncd.ports.clock import Clock
+from tests.wire.servicebus.broker import Broker
+from tests.wire.servicebus.namespace import Happening, Namespace
+from tests.wire.servicebus.specs import QueueSpec, SubscriptionSpec, TopicSpec
+from tests.wire.servicebus.state import QueueState
+
+KEY_NAME = "RootManageSharedAccessKey"
+KEY = "c3luY2QtZG91YmxlLW9ubHktZm9yLXRlc3Rz"
+
+
+class ServiceBusDouble:
+    """Lives in the event loop that made it; clients may live anywhere. Messages last as long as it does."""
+
+    def __init__(self, namespace: Namespace, broker: Broker) -> None:
+        self.namespace = namespace
+        self.broker = broker
+
+    @property
+    def host(self) -> str:
+        return self.broker.host
+
+    @property
+    def port(self) -> int:
+        return self.broker.port
+
+    @property
+    def connection_string(self) -> str:
+        """For the SDKs. Only in lower case does `true` switch TLS off, and only then is the port kept."""
+        return (
+            f"Endpoint=sb://{self.host}:{self.port};SharedAccessKeyName={KEY_NAME};SharedAccessKey={KEY};"
+            "UseDevelopmentEmulator=true;"
+        )
+
+    # Entities
+
+    def queue(self, path: str) -> QueueState:
+        """A queue, or a subscription by `<topic>/Subscriptions/<name>`."""
+        return QueueState(self.namespace.source(path))
+
+    def subscription(self, topic: str, name: str) -> QueueState:
+        return self.queue(f"{topic}/Subscriptions/{name}")
+
+    def add_queue(self, spec: QueueSpec) -> QueueState:
+        return QueueState(self.namespace.add_queue(spec))
+
+    def add_topic(self, spec: TopicSpec) -> None:
+        self.namespace.add_topic(spec)
+
+    def add_subscription(self, topic: str, spec: SubscriptionSpec) -> QueueState:
+        return QueueState(self.namespace.add_subscription(topic, spec))
+
+    def remove(self, path: str) -> None:
+        self.namespace.remove(path)
+
+    def disable(self, path: str) -> None:
+        self.namespace.enable(path, enabled=False)
+
+    def enable(self, path: str) -> None:
+        self.namespace.enable(path, enabled=True)
+
+    # Time
+
+    def now(self) -> float:
+        """Unix seconds by the double's clock."""
+        return self.namespace.now()
+
+    def advance(self, seconds: float) -> None:
+        """Move the double's own clock: locks run out, scheduled messages fall due, and the rest of it."""
+        self.namespace.advance(seconds)
+
+    # What happened
+
+    @property
+    def log(self) -> list[Happening]:
+        return self.namespace.log
+
+    def happened(self, what: str, **facts: object) -> list[Happening]:
+        """The lines of the log of this kind and with these facts."""
+        return [
+            line
+            for line in self.namespace.log
+            if line.what == what and all(line.facts.get(name) == value for name, value in facts.items())
+        ]
+
+    # Faults
+
+    def drop_connections(self) -> int:
+        """Reset every connection; how many there were."""
+        connections = list(self.broker.connections)
+        for connection in connections:
+            connection.abort()
+        return len(connections)
+
+    @property
+    def latency(self) -> float:
+        """Seconds by which every answer is late."""
+        return self.broker.faults.latency
+
+    @latency.setter
+    def latency(self, seconds: float) -> None:
+        self.broker.faults.latency = seconds
+
+
+@contextlib.asynccontextmanager
+async def service_bus(
+    *,
+    queues: Sequence[QueueSpec] = (),
+    topics: Sequence[TopicSpec] = (),
+    clock: Clock | None = None,
+    latency: float = 0.0,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    record: bool = True,
+) -> AsyncIterator[ServiceBusDouble]:
+    """A Service Bus namespace on a free port. `clock`: its time; None is the machine's, moved on by `advance`.
+
+    `record=False` keeps no log, for benchmarks and long runs.
+    """
+    namespace = Namespace(clock, record=record)
+    for queue in queues:
+        namespace.add_queue(queue)
+    for topic in topics:
+        namespace.add_topic(topic)
+    broker = Broker(namespace, host=host, port=port)
+    broker.faults.latency = latency
+    await broker.listen()
+    ticking = asyncio.create_task(namespace.run(), name="service bus double")
+    try:
+        yield ServiceBusDouble(namespace, broker)
+    finally:
+        ticking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ticking
+        await broker.close()

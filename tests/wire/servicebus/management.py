@@ -1,0 +1,103 @@
+"""The operations of `<entity>/$management`.
+
+Names and maps: MicrosoftDocs, service-bus-amqp-request-response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+import proton
+
+from tests.wire.servicebus import message as wire
+from tests.wire.servicebus.namespace import Namespace
+from tests.wire.servicebus.refusal import ARGUMENT, NOT_ALLOWED, Refused
+
+#: A request's map, of whatever AMQP types the client put in.
+Body = Mapping[str, Any]  # Any: the wire decides, each operation checks what it needs
+Reply = dict[str, Any]  # Any: values of proton's types
+
+
+def perform(namespace: Namespace, path: str, operation: str, body: Body) -> Reply | None:
+    """The reply's map, None for 204. Raises Refused."""
+    handler = _OPERATIONS.get(operation)
+    if handler is None:
+        raise Refused(NOT_ALLOWED, f"There is no operation {operation!r}")
+    try:
+        return handler(namespace, path, body)
+    except KeyError as missing:
+        raise Refused(ARGUMENT, f"{operation} needs {missing}") from missing
+
+
+def _renew_lock(namespace: Namespace, path: str, body: Body) -> Reply:
+    entity = namespace.usable(path)
+    expirations = [proton.timestamp(round(entity.renew(token) * 1000)) for token in _tokens(body)]
+    return {"expirations": proton.Array(proton.UNDESCRIBED, proton.Data.TIMESTAMP, *expirations)}
+
+
+def _peek(namespace: Namespace, path: str, body: Body) -> Reply | None:
+    entity = namespace.source(path)
+    found = entity.peek(int(body["from-sequence-number"]), int(body["message-count"]), body.get("session-id"))
+    return {"messages": [{"message": stored.encoded()} for stored in found]} if found else None
+
+
+def _receive_deferred(namespace: Namespace, path: str, body: Body) -> Reply:
+    entity = namespace.usable(path)
+    deletes = int(body.get("receiver-settle-mode", 1)) == 0
+    found = [entity.by_number(int(number), "deferred") for number in body["sequence-numbers"]]
+    messages = []
+    for stored in found:
+        if deletes:
+            del entity.stored[stored.sequence]
+            messages.append({"message": stored.encoded()})
+        else:
+            entity.lock(stored)
+            messages.append({"lock-token": UUID(bytes_le=stored.token or b""), "message": stored.encoded()})
+    return {"messages": messages}
+
+
+def _settle(namespace: Namespace, path: str, body: Body) -> Reply:
+    entity = namespace.usable(path)
+    status = body["disposition-status"]
+    for token in _tokens(body):
+        if status == "completed":
+            entity.complete(token)
+        elif status == "abandoned":
+            entity.abandon(token)
+        elif status == "suspended":
+            entity.dead_letter(token, body.get("deadletter-reason"), body.get("deadletter-description"))
+        elif status == "defered":
+            entity.defer(token)
+        else:
+            raise Refused(ARGUMENT, f"There is no disposition {status!r}")
+    return {}
+
+
+def _schedule(namespace: Namespace, path: str, body: Body) -> Reply:
+    messages = [wire.parse(bytes(each["message"])) for each in body["messages"]]
+    # A duplicate answers with a number as well; it names no message.
+    numbers = [number or 0 for number in namespace.send(path, messages)]
+    return {"sequence-numbers": proton.Array(proton.UNDESCRIBED, proton.Data.LONG, *numbers)}
+
+
+def _cancel(namespace: Namespace, path: str, body: Body) -> Reply:
+    entity = namespace.usable(path)
+    for number in body["sequence-numbers"]:
+        entity.cancel(int(number))
+    return {}
+
+
+def _tokens(body: Body) -> list[bytes]:
+    return [token.bytes_le for token in body["lock-tokens"]]
+
+
+_OPERATIONS: dict[str, Callable[[Namespace, str, Body], Reply | None]] = {
+    "com.microsoft:renew-lock": _renew_lock,
+    "com.microsoft:peek-message": _peek,
+    "com.microsoft:receive-by-sequence-number": _receive_deferred,
+    "com.microsoft:update-disposition": _settle,
+    "com.microsoft:schedule-message": _schedule,
+    "com.microsoft:cancel-scheduled-message": _cancel,
+}

@@ -151,7 +151,7 @@ ERRORS: Final[dict[str, type[SyncdError] | str]] = {
 _SECRET = re.compile(
     r"(?i)\b(sig|sharedaccesskey|accountkey|sharedaccesssignature|client_secret|bearer)(=|%3d|\s+)[^\s&;'\"]+"
 )
-_TOLD: Final = 400
+_TOLD: Final = 600
 
 
 def mapped(error: BaseException, *, what: str, right: str | None = None) -> SyncdError:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import json
 from collections.abc import Sequence
 
-from syncd.domain.collections import COLLECTIONS, Collection
+from syncd.domain import keyset
+from syncd.domain.collections import Collection
 from syncd.domain.errors import Invalid
 from syncd.domain.jsontypes import Json
 from syncd.ports.documents import PAGE_LIMIT, Condition, Query
@@ -17,16 +15,12 @@ _OPERATORS = {"eq": "=", "ne": "<>", "lt": "<", "le": "<=", "gt": ">", "ge": ">=
 
 
 def table_of(collection: Collection) -> str:
-    if COLLECTIONS.get(collection.name) is not collection:
-        raise Invalid(f"collection {collection.name!r} is not declared")
+    keyset.check_declared(collection)
     return "doc_" + collection.name.replace("-", "_")
 
 
 def _column(collection: Collection, path: str, declared: Sequence[str]) -> str:
-    if path not in declared:
-        names = ", ".join(declared) or "none"
-        raise Invalid(f"{collection.name} cannot be queried by {path!r}; declared paths: {names}")
-    return f"p_{path}"
+    return f"p_{keyset.check_path(collection, path, declared)}"
 
 
 def _conditions(collection: Collection, where: Sequence[Condition]) -> tuple[list[str], list[Json]]:
@@ -90,32 +84,23 @@ def _keys(collection: Collection, query: Query) -> list[str]:
 
 
 def _fingerprint(collection: Collection, query: Query) -> str:
-    """Ties a cursor to its query: another order or filter would silently skip documents."""
-    facts = [
-        collection.name,
-        query.partition,
-        query.order,
-        query.descending,
-        [[c.path, c.op, c.value] for c in query.where],
-    ]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+    return keyset.fingerprint(
+        [
+            collection.name,
+            query.partition,
+            query.order,
+            query.descending,
+            [[c.path, c.op, c.value] for c in query.where],
+        ]
+    )
 
 
 def cursor_after(collection: Collection, query: Query, rows: Sequence[tuple[Json, ...]]) -> str:
     identifier, partition, _, _, value = rows[query.limit - 1]
     key = [*([] if query.order is None else [value]), *([partition] if query.across else []), identifier]
-    return base64.urlsafe_b64encode(json.dumps([_fingerprint(collection, query), key]).encode()).decode().rstrip("=")
+    return keyset.cursor(_fingerprint(collection, query), key)
 
 
 def _position(collection: Collection, query: Query) -> list[Json]:
     assert query.cursor is not None
-    try:
-        text = base64.b64decode(query.cursor + "=" * (-len(query.cursor) % 4), altchars=b"-_", validate=True)
-        fingerprint, key = json.loads(text)
-    except (binascii.Error, ValueError, TypeError) as error:
-        raise Invalid("the cursor is not one of ours", errors={"cursor": "take it from the page before"}) from error
-    if fingerprint != _fingerprint(collection, query) or len(key) != len(_keys(collection, query)):
-        raise Invalid(
-            "the cursor belongs to another query", errors={"cursor": "use it with the same filters and order"}
-        )
-    return list(key)
+    return keyset.position(query.cursor, _fingerprint(collection, query), len(_keys(collection, query)))

@@ -158,6 +158,8 @@ async def test_a_stop_in_the_middle_of_pushes_ends_those_under_way_and_sends_non
 async def test_a_second_signal_in_the_middle_of_pushes_loses_none_of_them(
     tmp_path: Path, daemon: Daemon, crm: System, mail: System
 ) -> None:
+    config(tmp_path, more="[http]\noutgoing_timeout = 5")  # leases of pushes are over after 20 s instead of 70
+    await daemon.restart()
     await connect(daemon, "crm", crm)
     await connect(daemon, "mail", mail)
     gate = mail.gate_write()
@@ -173,11 +175,11 @@ async def test_a_second_signal_in_the_middle_of_pushes_loses_none_of_them(
         assert await daemon.wait() == 128 + signal.SIGTERM
     await daemon.start()
 
-    async def all_but_one() -> bool:
+    async def all_there() -> bool:
         return len(mail.contacts) == CONTACTS
 
-    # The one at the gate was let through after its sender had died; nobody knows until its lease is over, and nothing waits for it.
-    await eventually(all_but_one, what="all in the second system")
+    # What was on its way when its sender died may have got lost: nobody knows until its lease is over.
+    await eventually(all_there, within=60, what="all in the second system")
     assert mail.contents() == crm.contents()
     assert set(mail.made().values()) == {1}
     assert len(mail.ids(TYPE)) == CONTACTS

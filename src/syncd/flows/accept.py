@@ -7,11 +7,21 @@ stored yet cannot be parked.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from syncd.domain.collections import AUDIT_ROWS, REJECTED_ROW_TTL
-from syncd.domain.errors import NotFound, SyncdError, Throttled, TooLarge, Unauthorized, Unavailable
+from syncd.domain.errors import (
+    Failure,
+    NotFound,
+    Overloaded,
+    SyncdError,
+    Throttled,
+    TimedOut,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
 from syncd.domain.events import identify
 from syncd.domain.ids import located, partition_of, ulid
 from syncd.domain.messages import MESSAGE_LIFETIME, Envelope
@@ -26,6 +36,7 @@ if TYPE_CHECKING:
     from syncd.domain.jsontypes import JsonObject
     from syncd.domain.signatures import Verified
     from syncd.flows.registrations import Registration, Registrations
+    from syncd.flows.spooling import Spooling
     from syncd.ports.blobs import Blobs
     from syncd.ports.clock import Clock
     from syncd.ports.documents import Documents
@@ -49,7 +60,8 @@ class Accepted:
 
 class Accept:
     """`inline_bytes`: larger bodies go to a blob first. `enqueue_timeout`, `dedupe_window` and `body_dedupe_window` in seconds.
-    One in `rejected_sample` rejected requests gets a row; all are counted."""
+    One in `rejected_sample` rejected requests gets a row; all are counted. `spooling`: None where the queue's commit is a local
+    one, and there is nothing to be spared."""
 
     def __init__(
         self,
@@ -61,6 +73,7 @@ class Accept:
         limiter: Limiter,
         clock: Clock,
         observe: Observe,
+        spooling: Spooling | None = None,
         dedupe_window: float = 7 * DAY,
         body_dedupe_window: float = 60.0,
         enqueue_timeout: float = 1.5,
@@ -74,6 +87,7 @@ class Accept:
         self._limiter = limiter
         self._clock = clock
         self._observe = observe
+        self._spooling = spooling
         self._dedupe_window = dedupe_window
         self._body_dedupe_window = body_dedupe_window
         self._deadlines = Deadlines(enqueue_timeout)
@@ -127,7 +141,8 @@ class Accept:
             body_ref=f"webhooks/{registration_id}/{body_hash}" if len(body) > self._inline_bytes else None,
             headers=_kept(registration.kept_headers, headers),
         )
-        duplicate = await self._store(envelope, body, identity.dedupe_id, identity.dedupe_window)
+        message = Message(envelope, body, dedupe_id=identity.dedupe_id, dedupe_window=identity.dedupe_window)
+        duplicate = await self._store(message)
         self._observe(
             "webhook_accepted",
             registration=registration_id,
@@ -157,24 +172,36 @@ class Accept:
                 f"more than {registration.levels[0].limit} events a minute", retry_after=decision.retry_after
             )
 
-    async def _store(self, envelope: Envelope, body: bytes, dedupe_id: str, dedupe_window: float) -> bool:
+    async def _store(self, message: Message) -> bool:
         try:
-            with self._deadlines.one():
-                if envelope.body_ref is not None:
-                    # Named by content: sent again, it is the same blob. One whose message was never sent is swept.
-                    await self._blobs.put(envelope.body_ref, body)
-                    body = b""
-                message = Message(envelope, body, None, dedupe_id, dedupe_window)
-                [sent] = await self._queue.send(QUEUE, (message,))
+            if self._spooling is None:
+                return await self._enqueue(message)
+            return await self._spooling.keep(message, self._enqueue)
         except SyncdError as error:
             self._observe(
-                "webhook_not_stored", registration=envelope.registration_id, reason=error.label, error=str(error)
+                "webhook_not_stored",
+                registration=message.envelope.registration_id,
+                reason=error.label,
+                error=str(error),
             )
+            if isinstance(error, Failure) and not isinstance(error, Overloaded):
+                # Whatever it is to us, to the sender it is one thing: not now.
+                raise Unavailable(str(error), retry_after=error.retry_after) from error
             raise
+
+    async def _enqueue(self, message: Message) -> bool:
+        """Into the queue, within the time that senders have."""
+        try:
+            with self._deadlines.one():
+                name = message.envelope.body_ref
+                if name is not None:
+                    # Named by content: sent again, it is the same blob. One whose message was never sent is swept.
+                    await self._blobs.put(name, message.body)
+                    message = replace(message, body=b"")
+                [sent] = await self._queue.send(QUEUE, (message,))
         except TimeoutError:
-            self._observe("webhook_not_stored", registration=envelope.registration_id, reason="timeout")
             # It may be stored all the same; sent again, it is then a duplicate.
-            raise Unavailable(f"the queue took longer than {self._deadlines.seconds:g} s", retry_after=5.0) from None
+            raise TimedOut(f"the queue took longer than {self._deadlines.seconds:g} s", retry_after=5.0) from None
         return sent.duplicate
 
     async def _count_duplicate(self, event_id: str) -> None:

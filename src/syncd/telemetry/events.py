@@ -171,6 +171,49 @@ EVENTS: dict[str, Event] = {
         sampled=Sampled(by=("reason",)),
         function="WebhookReceiver",
     ),
+    "webhook_spooled": Event(
+        counts=(
+            Count(
+                "webhooks_spooled",
+                "Webhook events that went to the spool, because the queue was away or others of theirs waited there.",
+                ("reason",),
+                unless="duplicate",
+            ),
+        ),
+        lines="debug",
+        function="WebhookReceiver",
+    ),
+    "spool_refused": Event(
+        counts=(Count("spool_refused", "Webhook events that the spool did not take: full, or its disk.", ("reason",)),),
+        level="warning",
+        sampled=Sampled(by=("reason",)),
+        function="WebhookReceiver",
+    ),
+    "spool_handed_over": Event(
+        counts=(Count("spool_handed_over", "Events that went from the spool into the queue.", amount="messages"),),
+        lines="debug",
+    ),
+    "spool_not_drained": Event(
+        counts=(Count("spool_not_drained", "Tries to drain the spool that failed.", ("label",)),),
+        level="warning",
+        sampled=Sampled(by=("label",), every=60.0),
+    ),
+    "spool_set_aside": Event(
+        counts=(Count("spool_set_aside", "Events in the spool that the queue refuses for what they are."),),
+        level="error",
+    ),
+    "spool_drained": Event(sampled=Sampled(by=())),
+    "spool_found": Event(),
+    "spool_off": Event(level="warning"),
+    "webhook_breaker_opened": Event(
+        counts=(Count("webhook_breaker_opened", "Times that the queue was left alone because it failed."),),
+        level="warning",
+        function="WebhookReceiver",
+    ),
+    "webhook_breaker_closed": Event(
+        counts=(Count("webhook_breaker_closed", "Times that it was found to take events again."),),
+        function="WebhookReceiver",
+    ),
     # Units of work and ticks
     "unit_done": Event(lines="canonical", operations=True),
     "message_parked": Event(
@@ -277,6 +320,31 @@ EVENTS: dict[str, Event] = {
         counts=(Count("config_reload_failures", "Configurations that were refused."),), level="error"
     ),
     "overlay_left_out": Event(level="error"),
+    # The Azure backend
+    "azure_token": Event(
+        counts=(Count("azure_tokens", "Tokens of our own identity that were asked for.", ("identity", "outcome")),),
+        lines="debug",
+    ),
+    "vault_call": Event(
+        counts=(Count("vault_calls", "Calls to Key Vault, by how they ended.", ("operation", "outcome")),),
+        measures=(Measure("vault_call_duration_ms", "Calls to Key Vault, milliseconds.", ("operation",)),),
+        lines="debug",
+    ),
+    "vault_purge_refused": Event(level="warning"),
+    "blob_call": Event(
+        counts=(Count("blob_calls", "Calls to Blob Storage, by how they ended.", ("operation", "outcome")),),
+        measures=(Measure("blob_call_duration_ms", "Calls to Blob Storage, milliseconds.", ("operation",)),),
+        lines="debug",
+    ),
+    "container_call": Event(
+        counts=(
+            Count("container_calls", "Calls to Container Instances, by how they ended.", ("operation", "outcome")),
+        ),
+        measures=(
+            Measure("container_call_duration_ms", "Calls to Container Instances, milliseconds.", ("operation",)),
+        ),
+        lines="debug",
+    ),
     "engine_commit": Event(
         counts=(
             Count("engine_commits", "Transactions of the embedded store."),

@@ -25,6 +25,7 @@ ERRORS = {
     "reload_failed",
     "service_failed",
     "service_given_up",
+    "spool_set_aside",
     "unit_abandoned",
     "watchdog_withheld",
 }
@@ -51,9 +52,13 @@ WARNINGS = {
     "notify_failed",
     "rejection_not_recorded",
     "replay_failed",
+    "spool_not_drained",
+    "spool_off",
+    "spool_refused",
     "stopped_at_once",
     "task_gone",
     "tasks_revived",
+    "vault_purge_refused",
     "webhook_not_stored",
     "webhook_rejected",
 }

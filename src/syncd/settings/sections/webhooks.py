@@ -39,6 +39,14 @@ class WebhookSettings(Section):
         least=0.05,
         most=30,
     )
+    spool_max_bytes: Size = setting(
+        1024 * 1024 * 1024,
+        "How much the spool holds while the queue is away; beyond it events are answered 503. About 700,000 events of 1 KB: "
+        "ten minutes at 1,000 a second. It exists only where the queue is another machine and daemon.data_dir_durable is true.",
+        unit="bytes",
+        least=1024 * 1024,
+        restart=True,
+    )
     timestamp_tolerance: Duration = setting(
         300.0, "How far a signed time may be from ours. The usual five minutes.", unit="s", least=1, most=86400
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,10 @@ from syncd.ports.blobs import Blobs
 from syncd.ports.limiter import Limiter
 from syncd.ports.vault import Vault
 from syncd.testing.clock import FrozenClock
+from tests.conformance import azure
 from tests.conformance.providers import Bench, opened
+from tests.integration.redis.limiters import opened as scripted
+from tests.integration.redis.server import RedisServer, redis_server
 
 
 @pytest.fixture
@@ -24,10 +27,22 @@ def frozen() -> FrozenClock:
     return FrozenClock()
 
 
-@pytest.fixture(params=["embedded"])
-def limiter(request: pytest.FixtureRequest, frozen: FrozenClock) -> Limiter:
-    assert request.param == "embedded"
-    return EmbeddedLimiter(clock=frozen)
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["embedded", "redis"])
+async def limiter(request: pytest.FixtureRequest, frozen: FrozenClock) -> AsyncIterator[Limiter]:
+    if request.param == "embedded":
+        yield EmbeddedLimiter(clock=frozen)
+        return
+    server: RedisServer = request.getfixturevalue("redis")
+    # Nothing is left free for replicas that are cut off: the limits of the suite are whole. Redis's clock cannot be stopped, so
+    # the script is told the frozen one.
+    async with scripted(server, clock=frozen, time_source=frozen.monotonic, fallback_share=0.0) as limiter:
+        yield limiter
 
 
 @pytest.fixture(params=["embedded"])
@@ -37,9 +52,14 @@ async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield blobs
 
 
-@pytest.fixture(params=["embedded"])
-async def vault(request: pytest.FixtureRequest, tmp_path: Path, frozen: FrozenClock) -> AsyncIterator[Vault]:
-    assert request.param == "embedded"
+@pytest.fixture(params=["embedded", "keyvault"])
+async def vault(
+    request: pytest.FixtureRequest, tmp_path: Path, frozen: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Vault]:
+    if request.param == "keyvault":
+        async with azure.vault(tmp_path, clock=frozen, environ=monkeypatch.setenv) as opened_vault:
+            yield opened_vault
+        return
     engine = await Engine.open(tmp_path / "syncd.db", create_tables, durable=False)
     vault = EmbeddedVault(engine=engine, keyring=Keyring(tmp_path), clock=frozen)
     await vault.open()

@@ -353,6 +353,23 @@ EVENTS: dict[str, Event] = {
         measures=(Measure("engine_commit_duration_ms", "Commits of the embedded store, fsync included."),),
         lines="never",
     ),
+    "cosmos_request": Event(
+        counts=(
+            Count(
+                "cosmos_requests",
+                "Operations on Cosmos DB, by status; 0 where there was no answer.",
+                ("operation", "status"),
+            ),
+            Count(
+                "cosmos_request_units",
+                "Request units that Cosmos DB charged.",
+                ("operation", "collection"),
+                amount="units",
+            ),
+        ),
+        measures=(Measure("cosmos_request_duration_ms", "Operations on Cosmos DB, milliseconds.", ("operation",)),),
+        lines="never",
+    ),
     "loop_lag": Event(
         measures=(Measure("event_loop_lag_ms", "How late the event loop ran a timer.", fact="seconds"),), lines="never"
     ),

@@ -73,6 +73,11 @@ _WAITS: Final = {
     "azure.servicebus.exceptions.ServiceBusQuotaExceededError": QUOTA_WAIT,
 }
 
+#: Codes of a 403 that is about where the request comes from, and not who sends it.
+BY_NETWORK: Final = frozenset(
+    {"ForbiddenByFirewall", "ForbiddenByConnection", "IpAuthorizationFailed", "AuthorizationFailure"}
+)
+
 #: Class by full name -> what it becomes. SyncdError itself is "our own mistake": retried, then for us to act.
 ERRORS: Final[dict[str, type[SyncdError] | str]] = {
     # -- azure-core: all HTTP services
@@ -143,6 +148,7 @@ ERRORS: Final[dict[str, type[SyncdError] | str]] = {
     "ssl.SSLCertVerificationError": Unavailable,
     "socket.gaierror": Unavailable,
     "builtins.ConnectionRefusedError": Unavailable,
+    "builtins.ValueError": Unavailable,  # what an SDK refuses to send: a token over http, or to another host than its audience
     "builtins.TimeoutError": TimedOut,
     "builtins.OSError": ServerFault,
 }
@@ -172,8 +178,11 @@ def mapped(error: BaseException, *, what: str, right: str | None = None) -> Sync
     if status == 503 and retry_after is not None:
         kind = Throttled
     text = f"{what}: {_said(error, status)}"
-    if status in (401, 403) and right:
-        text += f". The identity needs {right}"
+    if status in (401, 403):
+        if _codes(error) & BY_NETWORK:
+            text += ". Its firewall must admit this machine's address, or a private endpoint must lead there"
+        elif right:
+            text += f". The identity needs {right}"
     if issubclass(kind, Failure):
         return kind(text, retry_after=retry_after)
     return kind(text)
@@ -235,9 +244,20 @@ def _said(error: BaseException, status: object) -> str:
     """One line of what the service said, with its status and code, and without what must not be logged."""
     lines = str(getattr(error, "message", None) or error).strip().splitlines() or [type(error).__name__]
     text = _SECRET.sub(r"\1\2***", lines[0].strip())[:_TOLD]
-    code = getattr(getattr(error, "error", None), "code", None) or getattr(error, "error_code", None)
-    facts = [str(fact) for fact in (status, code) if fact and str(fact) not in text]
+    facts = [str(fact) for fact in (status, *sorted(_codes(error))) if fact and str(fact) not in text]
     return f"{' '.join(facts)}: {text}" if facts else text
+
+
+def _codes(error: BaseException) -> set[str]:
+    """The error's own code and the one inside it (OData v4), where the service gives them."""
+    details = getattr(error, "error", None)
+    inner = getattr(details, "innererror", None)
+    found = (
+        getattr(error, "error_code", None),
+        getattr(details, "code", None),
+        inner.get("code") if isinstance(inner, dict) else None,
+    )
+    return {str(getattr(code, "value", code)) for code in found if code}
 
 
 def _lowered(headers: object) -> dict[str, str]:

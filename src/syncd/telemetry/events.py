@@ -156,6 +156,27 @@ EVENTS: dict[str, Event] = {
         counts=(Count("limits_adapted", "Changes of pace that providers' headers asked for.", ("integrationId",)),),
         sampled=Sampled(by=("tenantId", "integrationId", "factor"), every=60.0),
     ),
+    "limiter_lost": Event(
+        counts=(Count("limiter_outages", "Times that the shared limiter went away."),), level="warning"
+    ),
+    "limiter_returned": Event(
+        measures=(
+            Measure(
+                "limiter_outage_seconds",
+                "How long the shared limiter was away.",
+                fact="seconds",
+                scale=1.0,
+                bounds=SECONDS,
+            ),
+        ),
+    ),
+    "limiter_failed_over": Event(
+        counts=(Count("limiter_failovers", "Times that another Redis took over the shared limiter."),), level="warning"
+    ),
+    "limiter_forgot": Event(
+        counts=(Count("limiter_forgot", "Times that the shared limiter lost memory of charges.", ("reason",)),),
+        level="warning",
+    ),
     "credential_refreshed": Event(counts=(Count("credentials_refreshed", "Tokens that were renewed."),)),
     "credential_not_refreshed": Event(
         counts=(Count("credentials_not_refreshed", "Renewals of tokens that failed.", ("label",)),),

@@ -1,0 +1,1 @@
+"""The distributed limiter and its Lua."""

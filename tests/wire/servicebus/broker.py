@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from tests.wire.servicebus.connection import Connection
+from tests.wire.servicebus.faults import Faults
+from tests.wire.servicebus.links import Consumer, LinkEnd, Producer
 from tests.wire.servicebus.namespace import Namespace
+from tests.wire.servicebus.refusal import DETACH_FORCED, Refused
 
-
-@dataclass(slots=True)
-class Faults:
-    latency: float = 0.0
-    """Seconds by which every answer is late."""
-    silent: bool = False
-    """Connections are accepted and bytes are read; nothing is answered."""
+#: Seconds without anything after which a link is detached. Source: MicrosoftDocs, service-bus-amqp-troubleshoot ("link is closed").
+IDLE_LINK = 600.0
 
 
 class Broker:
@@ -25,6 +22,8 @@ class Broker:
         self.host = host
         self.port = port
         self._server: asyncio.Server | None = None
+        namespace.on_change = self.check_links
+        namespace.on_time = self.detach_idle
 
     async def listen(self) -> None:
         loop = asyncio.get_running_loop()
@@ -35,6 +34,30 @@ class Broker:
         if self._server is not None:
             self._server.close()
             self._server = None
+
+    def entity_links(self) -> list[LinkEnd]:
+        return [
+            link
+            for connection in list(self.connections)
+            for link in list(connection.links)
+            if isinstance(link, Consumer | Producer)
+        ]
+
+    def check_links(self) -> None:
+        """Detach those whose entity is gone or disabled, or whose token has ended."""
+        for link in self.entity_links():
+            try:
+                link.check()
+            except Refused as refused:
+                link.connection.detach(link, refused)
+
+    def detach_idle(self, limit: float = IDLE_LINK) -> None:
+        """Detach the links over which nothing went for `limit` seconds of the double's clock."""
+        now = self.namespace.now()
+        for link in self.entity_links():
+            if now - link.active_at >= limit:
+                text = f"The link is force detached by the broker because it was idle for {limit:g} seconds"
+                link.connection.detach(link, Refused(DETACH_FORCED, text))
 
     async def close(self) -> None:
         self.stop_listening()

@@ -11,6 +11,7 @@ import proton
 from proton import Event
 
 from tests.wire.servicebus import attaching
+from tests.wire.servicebus.access import Grant, covering
 from tests.wire.servicebus.refusal import Refused
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ class Connection(asyncio.Protocol):
         self.broker = broker
         self.name = f"connection-{next(_names)}"
         self.links: list[LinkEnd] = []
-        self.tokens: dict[str, float] = {}
-        """Entity path to the Unix seconds at which its token ends."""
+        self.grants: dict[str, Grant] = {}
+        """What the tokens allow, by the entity's path in lower case."""
+        self.frozen = False
+        """Half open: what comes is not read, and nothing is written."""
         self._socket: asyncio.Transport | None = None
         self._late: deque[bytes] = deque()
         self._flushing = False
@@ -49,7 +52,7 @@ class Connection(asyncio.Protocol):
         self.broker.namespace.note("open", connection=self.name)
 
     def data_received(self, data: bytes) -> None:
-        if self.broker.faults.silent:
+        if self.broker.faults.silent or self.frozen:
             return
         at = 0
         while at < len(data):
@@ -71,6 +74,18 @@ class Connection(asyncio.Protocol):
         self._transport.unbind()
         self._collector.release()
         self.broker.namespace.note("close", connection=self.name)
+
+    @property
+    def closed(self) -> bool:
+        return self._socket is None
+
+    def allows(self, right: str, path: str) -> None:
+        """Raises Refused if no token that was put here does."""
+        covering(self.grants, path).allows(right, path)
+
+    def freeze(self) -> None:
+        """Half open from now on: the peer is gone without a word, and the machine's TCP still acknowledges."""
+        self.frozen = True
 
     def abort(self) -> None:
         """Reset, as when the machine behind it dies."""
@@ -141,7 +156,7 @@ class Connection(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         faults = self.broker.faults
-        if faults.silent or self._socket is None:
+        if faults.silent or self.frozen or self._socket is None:
             return
         if faults.latency <= 0 and not self._late:
             self._socket.write(data)
@@ -151,5 +166,5 @@ class Connection(asyncio.Protocol):
 
     def _write_late(self) -> None:
         data = self._late.popleft()
-        if self._socket is not None and not self.broker.faults.silent:
+        if self._socket is not None and not self.broker.faults.silent and not self.frozen:
             self._socket.write(data)

@@ -7,13 +7,12 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 from syncd.ports.clock import Clock
+from tests.wire.servicebus.access import POLICIES, ROOT
 from tests.wire.servicebus.broker import Broker
 from tests.wire.servicebus.namespace import Happening, Namespace
+from tests.wire.servicebus.refusal import DETACH_FORCED, Refused
 from tests.wire.servicebus.specs import QueueSpec, SubscriptionSpec, TopicSpec
 from tests.wire.servicebus.state import QueueState
-
-KEY_NAME = "RootManageSharedAccessKey"
-KEY = "c3luY2QtZG91YmxlLW9ubHktZm9yLXRlc3Rz"
 
 
 class ServiceBusDouble:
@@ -34,8 +33,13 @@ class ServiceBusDouble:
     @property
     def connection_string(self) -> str:
         """For the SDKs. Only in lower case does `true` switch TLS off, and only then is the port kept."""
+        return self.connection_string_for(ROOT)
+
+    def connection_string_for(self, policy: str) -> str:
+        """With the rights of another policy: `listen` or `send`."""
+        key = POLICIES[policy].key
         return (
-            f"Endpoint=sb://{self.host}:{self.port};SharedAccessKeyName={KEY_NAME};SharedAccessKey={KEY};"
+            f"Endpoint=sb://{self.host}:{self.port};SharedAccessKeyName={policy};SharedAccessKey={key};"
             "UseDevelopmentEmulator=true;"
         )
 
@@ -92,13 +96,6 @@ class ServiceBusDouble:
 
     # Faults
 
-    def drop_connections(self) -> int:
-        """Reset every connection; how many there were."""
-        connections = list(self.broker.connections)
-        for connection in connections:
-            connection.abort()
-        return len(connections)
-
     @property
     def latency(self) -> float:
         """Seconds by which every answer is late."""
@@ -107,6 +104,73 @@ class ServiceBusDouble:
     @latency.setter
     def latency(self, seconds: float) -> None:
         self.broker.faults.latency = seconds
+
+    def drop_connections(self) -> int:
+        """Reset every connection; how many there were."""
+        connections = list(self.broker.connections)
+        for connection in connections:
+            connection.abort()
+        return len(connections)
+
+    def refuse(self) -> None:
+        """Nobody listens any more, and every connection is reset: the broker is gone."""
+        self.broker.stop_listening()
+        self.drop_connections()
+
+    async def accept(self) -> None:
+        """Listen again, on the same port, with everything that was stored."""
+        await self.broker.listen()
+
+    def silence(self) -> None:
+        """Accept connections and read, and answer nothing."""
+        self.broker.faults.silent = True
+
+    def speak(self) -> None:
+        """End of the silence. What came meanwhile was not read: those connections are reset."""
+        self.broker.faults.silent = False
+        self.drop_connections()
+
+    def half_open(self) -> int:
+        """Every connection is dead without the client being told; new ones work. How many there were."""
+        connections = list(self.broker.connections)
+        for connection in connections:
+            connection.freeze()
+        return len(connections)
+
+    def detach_links(self, condition: str = DETACH_FORCED, path: str | None = None) -> int:
+        """Close the links to one entity, or to all, with this condition; how many there were."""
+        links = [link for link in self.broker.entity_links() if path is None or link.path.lower() == path.lower()]
+        for link in links:
+            link.connection.detach(link, Refused(condition, "Detached by the test"))
+        return len(links)
+
+    def close_idle_links(self) -> None:
+        """As if every link had been idle for ten minutes."""
+        self.broker.detach_idle(0.0)
+
+    def expire_tokens(self) -> None:
+        """Every token that was put has ended: its links are detached, and each needs a new one."""
+        for connection in list(self.broker.connections):
+            connection.grants.clear()
+        self.broker.check_links()
+
+    def fail_next(
+        self, operation: str, condition: str, times: int | None = 1, description: str = "Asked for by the test"
+    ) -> None:
+        """The next `times` of these are refused; None: until `heal`. Names: `faults.OPERATIONS`."""
+        self.broker.faults.plan(operation, Refused(condition, description), times)
+
+    def lose_answer(self, operation: str, times: int | None = 1) -> None:
+        """The next `times` of these are done, and the connection is reset before the answer."""
+        self.broker.faults.plan(operation, None, times)
+
+    def throttle(self, times: int | None = None) -> None:
+        """Sends, receives, attaches and management answer that the server is busy: so often each, None until `heal`."""
+        self.broker.faults.throttle(times)
+
+    def heal(self) -> None:
+        """No operation fails any more."""
+        self.broker.faults.planned.clear()
 
 
 @contextlib.asynccontextmanager

@@ -32,6 +32,8 @@ class Consumer(Protocol):
 
     def deliver(self, stored: Stored) -> None: ...
 
+    def lost_session(self) -> None: ...
+
 
 class Entity:
     def __init__(
@@ -139,6 +141,7 @@ class Entity:
             self._consumers.remove(consumer)
         if self.spec.requires_session:
             self.sessions.release(consumer)
+            self.dispatch()
 
     def dispatch(self) -> None:
         """Hand out what is ready, one message to each consumer with credit in turn."""

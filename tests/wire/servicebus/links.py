@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 from proton import Condition, Delivery, Link
 
 from tests.wire.servicebus import message as wire
+from tests.wire.servicebus.access import LISTEN, SEND
 from tests.wire.servicebus.encoding import Malformed
-from tests.wire.servicebus.refusal import DECODE, Refused
+from tests.wire.servicebus.entity import Entity
+from tests.wire.servicebus.refusal import DECODE, NOT_FOUND, SESSION_LOCK_LOST, TOO_LARGE, Refused
 from tests.wire.servicebus.stored import Stored
 
 if TYPE_CHECKING:
     from tests.wire.servicebus.connection import Connection
 
-#: Credit of a sending client, topped up at half. Source: measured at the service by the SDK's own logs.
+#: Credit of a sending client, topped up at half: a client that gets no more than the first grant stalls.
 CREDIT = 1000
+_OUTCOMES = {Delivery.ACCEPTED: "complete", Delivery.RELEASED: "release", Delivery.REJECTED: "dead-letter"}
 
 
 class LinkEnd:
@@ -24,9 +27,15 @@ class LinkEnd:
         self.link = link
         self.path = path
         self.namespace = connection.broker.namespace
+        self.faults = connection.broker.faults
+        self.active_at = self.namespace.now()
+        """When something last went over it, by the double's clock."""
 
     def opened(self) -> None:
         self.link.open()
+
+    def check(self) -> None:
+        """Raises Refused if the link may not go on: entity gone or disabled, token ended."""
 
     def gone(self) -> None:
         """The client, or its connection, has left."""
@@ -41,6 +50,8 @@ class LinkEnd:
 class Incoming(LinkEnd):
     """The client sends. Whole messages only reach `received`."""
 
+    operation = "send"
+
     def opened(self) -> None:
         self.link.open()
         self.link.flow(CREDIT)
@@ -51,6 +62,7 @@ class Incoming(LinkEnd):
             return
         if not delivery.readable or delivery.partial:
             return
+        self.active_at = self.namespace.now()
         raw = bytes(self.link.recv(delivery.pending) or b"")
         self.link.advance()
         try:
@@ -65,29 +77,50 @@ class Incoming(LinkEnd):
             self.link.flow(CREDIT - self.link.credit)
 
     def received(self, raw: bytes) -> None:
+        """Raises Refused."""
         raise NotImplementedError
 
 
 class Producer(Incoming):
     def __init__(self, connection: Connection, link: Link, path: str) -> None:
         super().__init__(connection, link, path)
-        target = self.namespace.target(path)
-        self.link.max_message_size = target.spec.max_message_size
+        self.faults.check("attach")
+        self.check()
+        self.link.max_message_size = self.namespace.target(path).spec.max_message_size
+
+    def check(self) -> None:
+        self.connection.allows(SEND, self.path)
+        self.namespace.target(self.path)
 
     def received(self, raw: bytes) -> None:
+        self.faults.check("send")
+        self.check()
+        limit = self.link.max_message_size
+        if len(raw) > limit:
+            raise Refused(
+                TOO_LARGE, f"The message (size: {len(raw)} bytes) is larger than is currently allowed ({limit} bytes)"
+            )
         try:
             messages = wire.batch(raw) or [wire.parse(raw)]
         except Malformed as error:
             raise Refused(DECODE, str(error)) from error
         self.namespace.send(self.path, messages)
+        if self.faults.loses_answer("send"):
+            self.connection.abort()
 
 
 class Consumer(LinkEnd):
-    def __init__(self, connection: Connection, link: Link, path: str) -> None:
+    def __init__(self, connection: Connection, link: Link, path: str, entity: Entity) -> None:
         super().__init__(connection, link, path)
-        self.entity = self.namespace.usable(path)
+        self.entity = entity
         self.deletes = link.remote_snd_settle_mode == Link.SND_SETTLED
         self.session: str | None = None
+        self.check()
+
+    def check(self) -> None:
+        self.connection.allows(LISTEN, self.path)
+        if self.namespace.usable(self.path) is not self.entity:
+            raise Refused(NOT_FOUND, f"The messaging entity '{self.path}' was deleted and made again")
 
     def opened(self) -> None:
         self.link.open()
@@ -96,16 +129,28 @@ class Consumer(LinkEnd):
     def gone(self) -> None:
         self.entity.detach(self)
 
+    def lost_session(self) -> None:
+        """Its session lock ran out."""
+        self.connection.detach(self, Refused(SESSION_LOCK_LOST, f"The session lock of {self.session!r} has expired"))
+
     def ready(self) -> bool:
         return self.link.credit > 0
 
     def flow(self) -> None:
+        self.active_at = self.namespace.now()
+        try:
+            if self.link.credit > 0:
+                self.faults.check("receive")
+        except Refused as refused:
+            self.connection.detach(self, refused)
+            return
         self.entity.expire()
         self.entity.dispatch()
         if self.link.drain_mode:
             self.link.drained()
 
     def deliver(self, stored: Stored) -> None:
+        self.active_at = self.namespace.now()
         token = stored.token or stored.sequence.to_bytes(16, "little")
         delivery = self.link.delivery(token)
         delivery.token = token
@@ -119,32 +164,43 @@ class Consumer(LinkEnd):
         outcome = delivery.remote_state
         if not outcome:
             return
+        self.active_at = self.namespace.now()
+        operation = _OUTCOMES.get(outcome) or _modified(delivery)
         try:
-            self._settle(delivery, outcome)
+            self.faults.check(operation)
+            self._settle(operation, delivery)
         except Refused as refused:
+            self.namespace.note("refused", entity=self.path, operation=operation, condition=refused.condition)
             reject(delivery, refused)
         else:
+            # The answer repeats the outcome, a rejected one without its error: anything else is a failure to the SDK.
             delivery.update(outcome)
-            if outcome == Delivery.MODIFIED:
-                delivery.local.failed = delivery.remote.failed
-                delivery.local.undeliverable = delivery.remote.undeliverable
         delivery.settle()
+        if self.faults.loses_answer(operation):
+            self.connection.abort()
 
-    def _settle(self, delivery: Delivery, outcome: int) -> None:
-        token, entity = delivery.token, self.entity
-        if outcome == Delivery.ACCEPTED:
-            entity.complete(token)
-        elif outcome == Delivery.RELEASED:
-            entity.release(token)
-        elif outcome == Delivery.REJECTED:
-            info = (delivery.remote.condition.info if delivery.remote.condition else None) or {}
-            entity.dead_letter(token, info.get("DeadLetterReason"), info.get("DeadLetterErrorDescription"))
-        elif delivery.remote.undeliverable:
-            entity.defer(token)
-        elif delivery.remote.failed:
-            entity.abandon(token)
+    def _settle(self, operation: str, delivery: Delivery) -> None:
+        if self.session is not None:
+            self.entity.sessions.held(self.session, self)
+        token = delivery.token
+        if operation == "complete":
+            self.entity.complete(token)
+        elif operation == "abandon":
+            self.entity.abandon(token)
+        elif operation == "defer":
+            self.entity.defer(token)
+        elif operation == "release":
+            self.entity.release(token)
         else:
-            entity.release(token)
+            info = (delivery.remote.condition.info if delivery.remote.condition else None) or {}
+            self.entity.dead_letter(token, info.get("DeadLetterReason"), info.get("DeadLetterErrorDescription"))
+
+
+def _modified(delivery: Delivery) -> str:
+    """Source: MicrosoftDocs, service-bus-amqp-protocol-guide, table of dispositions."""
+    if delivery.remote.undeliverable:
+        return "defer"
+    return "abandon" if delivery.remote.failed else "release"
 
 
 def reject(delivery: Delivery, refused: Refused) -> None:

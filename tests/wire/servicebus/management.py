@@ -12,6 +12,8 @@ from uuid import UUID
 import proton
 
 from tests.wire.servicebus import message as wire
+from tests.wire.servicebus.access import LISTEN, SEND
+from tests.wire.servicebus.encoding import Malformed
 from tests.wire.servicebus.namespace import Namespace
 from tests.wire.servicebus.refusal import ARGUMENT, NOT_ALLOWED, Refused
 
@@ -21,7 +23,7 @@ Reply = dict[str, Any]  # Any: values of proton's types
 
 
 def perform(namespace: Namespace, path: str, operation: str, body: Body) -> Reply | None:
-    """The reply's map, None for 204. Raises Refused."""
+    """The reply's map, None for 204. `operation` without its prefix. Raises Refused."""
     handler = _OPERATIONS.get(operation)
     if handler is None:
         raise Refused(NOT_ALLOWED, f"There is no operation {operation!r}")
@@ -29,6 +31,13 @@ def perform(namespace: Namespace, path: str, operation: str, body: Body) -> Repl
         return handler(namespace, path, body)
     except KeyError as missing:
         raise Refused(ARGUMENT, f"{operation} needs {missing}") from missing
+    except (Malformed, TypeError, ValueError, AttributeError) as error:
+        raise Refused(ARGUMENT, f"{operation} was asked for with something else: {error}") from error
+
+
+def right(operation: str) -> str:
+    """What one must be allowed to do for it."""
+    return SEND if operation in ("schedule-message", "cancel-scheduled-message") else LISTEN
 
 
 def _renew_lock(namespace: Namespace, path: str, body: Body) -> Reply:
@@ -89,15 +98,40 @@ def _cancel(namespace: Namespace, path: str, body: Body) -> Reply:
     return {}
 
 
+def _renew_session(namespace: Namespace, path: str, body: Body) -> Reply:
+    sessions = namespace.usable(path).sessions
+    return {"expiration": proton.timestamp(round(sessions.renew(str(body["session-id"])) * 1000))}
+
+
+def _get_state(namespace: Namespace, path: str, body: Body) -> Reply:
+    return {"session-state": namespace.usable(path).sessions.held(str(body["session-id"])).state}
+
+
+def _set_state(namespace: Namespace, path: str, body: Body) -> Reply:
+    state = body["session-state"]
+    namespace.usable(path).sessions.set_state(str(body["session-id"]), None if state is None else bytes(state))
+    return {}
+
+
+def _list_sessions(namespace: Namespace, path: str, body: Body) -> Reply | None:
+    sessions = namespace.usable(path).sessions
+    names = sessions.listed(body["last-updated-time"] / 1000, int(body["skip"]), int(body["top"]))
+    return {"skip": proton.int32(int(body["skip"]) + len(names)), "sessions-ids": names} if names else None
+
+
 def _tokens(body: Body) -> list[bytes]:
     return [token.bytes_le for token in body["lock-tokens"]]
 
 
 _OPERATIONS: dict[str, Callable[[Namespace, str, Body], Reply | None]] = {
-    "com.microsoft:renew-lock": _renew_lock,
-    "com.microsoft:peek-message": _peek,
-    "com.microsoft:receive-by-sequence-number": _receive_deferred,
-    "com.microsoft:update-disposition": _settle,
-    "com.microsoft:schedule-message": _schedule,
-    "com.microsoft:cancel-scheduled-message": _cancel,
+    "renew-lock": _renew_lock,
+    "peek-message": _peek,
+    "receive-by-sequence-number": _receive_deferred,
+    "update-disposition": _settle,
+    "schedule-message": _schedule,
+    "cancel-scheduled-message": _cancel,
+    "renew-session-lock": _renew_session,
+    "get-session-state": _get_state,
+    "set-session-state": _set_state,
+    "get-message-sessions": _list_sessions,
 }

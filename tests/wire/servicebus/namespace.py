@@ -75,6 +75,8 @@ class Namespace:
         self.topics: dict[str, Topic] = {}
         self.on_change: Callable[[], None] = lambda: None
         """Called when an entity is removed or disabled: links to it are detached."""
+        self.on_time: Callable[[], None] = lambda: None
+        """Called when the clock was moved: idle links are detached."""
         self._next = float("inf")
         self._sooner = asyncio.Event()
 
@@ -86,6 +88,7 @@ class Namespace:
     def advance(self, seconds: float) -> None:
         self._ahead += seconds
         self.expire()
+        self.on_time()
         self._sooner.set()
 
     def expire(self) -> None:
@@ -244,7 +247,7 @@ def _fan_out(topic: Topic, message: Message) -> int | None:
         return None
     number = None
     for entity, rules in topic.subscriptions.values():
-        if any(rule.matches(message) for rule in rules.values()) and entity.spec.enabled:
+        if any(rule.matches(message) for rule in rules.values()):
             number = entity.send(message)
     return number
 

@@ -8,9 +8,10 @@ import proton
 from proton import Delivery, Link
 
 from tests.wire.servicebus import management
+from tests.wire.servicebus.access import judge
 from tests.wire.servicebus.links import Incoming, LinkEnd
-from tests.wire.servicebus.namespace import entity_path
-from tests.wire.servicebus.refusal import STATUS, Refused
+from tests.wire.servicebus.namespace import MANAGEMENT, entity_path
+from tests.wire.servicebus.refusal import DECODE, NOT_FOUND, STATUS, Refused
 
 if TYPE_CHECKING:
     from tests.wire.servicebus.connection import Connection
@@ -45,50 +46,72 @@ class Replies(LinkEnd):
 
 class Requests(Incoming):
     def received(self, raw: bytes) -> None:
+        self.active_at = self.namespace.now()
         request = proton.Message()
-        request.decode(raw)
+        try:
+            request.decode(raw)
+        except proton.ProtonException as error:
+            raise Refused(DECODE, str(error)) from error
         reply = self.answer(request)
+        if reply is None:
+            self.connection.abort()
+            return
         reply.correlation_id = request.id
         for end in self.connection.links:
-            if isinstance(end, Replies) and end.path.lower() == (self.node).lower():
+            if isinstance(end, Replies) and end.path.lower() == self.path.lower():
                 end.reply(reply)
                 return
+        raise Refused(NOT_FOUND, f"There is no link on which to answer from '{self.path}'")
 
-    @property
-    def node(self) -> str:
-        return self.path
-
-    def answer(self, request: proton.Message) -> proton.Message:
+    def answer(self, request: proton.Message) -> proton.Message | None:
+        """None: the answer is lost, with the connection."""
         raise NotImplementedError
 
 
 class TokenRequests(Requests):
-    def answer(self, request: proton.Message) -> proton.Message:
+    def answer(self, request: proton.Message) -> proton.Message | None:
         asked = request.properties or {}
         path = entity_path(str(asked.get("name", "")))
-        self.namespace.note("token", entity=path)
         expires = asked.get("expiration")
-        self.connection.tokens[path.lower()] = expires / 1000 if isinstance(expires, int) else 0.0
-        return proton.Message(
-            properties={"status-code": proton.int32(202), "status-description": "Accepted"}, inferred=False
-        )
+        self.namespace.note("token", entity=path)
+        try:
+            self.faults.check("token")
+            grant = judge(str(request.body or ""), expires / 1000 if isinstance(expires, int) else 0.0)
+        except Refused as refused:
+            self.namespace.note("refused", entity=path, operation="token", condition=refused.condition)
+            status = STATUS.get(refused.condition, 500)
+            return _token_reply(status, refused.description)
+        self.connection.grants[path.lower()] = grant
+        return None if self.faults.loses_answer("token") else _token_reply(202, "Accepted")
 
 
 class ManagementRequests(Requests):
-    @property
-    def node(self) -> str:
-        return f"{self.path}/$management"
+    def __init__(self, connection: Connection, link: Link, path: str) -> None:
+        super().__init__(connection, link, path)
+        self.entity_path = path[: -len(MANAGEMENT)]
+        self.namespace.target(self.entity_path)
 
-    def answer(self, request: proton.Message) -> proton.Message:
+    def answer(self, request: proton.Message) -> proton.Message | None:
         operation = str((request.properties or {}).get("operation", ""))
-        self.namespace.note("management", entity=self.path, operation=operation)
+        name = operation.removeprefix("com.microsoft:")
+        self.namespace.note("management", entity=self.entity_path, operation=name)
         try:
-            body = management.perform(self.namespace, self.path, operation, request.body or {})
+            self.faults.check("management", name)
+            self.connection.allows(management.right(name), self.entity_path)
+            body = management.perform(self.namespace, self.entity_path, name, request.body or {})
         except Refused as refused:
-            self.namespace.note("refused", entity=self.path, condition=refused.condition)
+            self.namespace.note("refused", entity=self.entity_path, operation=name, condition=refused.condition)
             status = STATUS.get(refused.condition, 500)
             return _reply(status, refused.description, {}, proton.symbol(refused.condition))
+        if self.faults.loses_answer("management", name):
+            return None
         return _reply(204 if body is None else 200, "OK" if body is not None else "No content", body or {})
+
+
+def _token_reply(status: int, description: str) -> proton.Message:
+    # These two names have hyphens, those of a management reply are in camel case: so it is at the service.
+    properties = {"status-code": proton.int32(status), "status-description": description}
+    return proton.Message(properties=properties, inferred=False)
 
 
 def _reply(status: int, description: str, body: object, condition: proton.symbol | None = None) -> proton.Message:

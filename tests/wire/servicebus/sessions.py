@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ class Sessions:
     def __init__(self, entity: Entity) -> None:
         self._entity = entity
         self.by_name: dict[str, Session] = {}
+        self.waiting: list[Callable[[], bool]] = []
+        """Receivers that wait for the next free session; each answers whether its wait is over."""
 
     def _session(self, name: str) -> Session:
         return self.by_name.setdefault(name, Session(name=name))
@@ -88,7 +90,10 @@ class Sessions:
                     self._entity.put_back(stored)
 
     def dispatch(self, consumers: Iterable[Consumer]) -> None:
-        for consumer in consumers:
+        for waiting in list(self.waiting):
+            if waiting in self.waiting and waiting():
+                self.waiting.remove(waiting)
+        for consumer in list(consumers):
             session = self.by_name.get(consumer.session or "")
             while session is not None and session.holder is consumer and consumer.ready():
                 stored = self._entity.next_ready(session.ready)
@@ -96,12 +101,28 @@ class Sessions:
                     break
                 self._entity.hand(stored, consumer)
 
+    def listed(self, since: float, skip: int, top: int) -> list[str]:
+        """Sessions with messages or state, those whose state changed after `since`; `since` in the far future means all."""
+        names = [
+            each.name
+            for each in self.by_name.values()
+            if each.state is not None or self._waiting(each) or self._locked(each.name)
+            if since > self._entity.now() or each.updated_at > since
+        ]
+        return sorted(names)[skip : skip + top]
+
+    def set_state(self, name: str, state: bytes | None) -> None:
+        session = self.held(name)
+        session.state, session.updated_at = state, self._entity.now()
+
     def next_change(self) -> float | None:
         return min((each.locked_until for each in self.by_name.values() if each.holder is not None), default=None)
 
     def expire(self, now: float) -> None:
         for session in list(self.by_name.values()):
-            if session.holder is not None and session.locked_until <= now:
+            holder = session.holder
+            if holder is not None and session.locked_until <= now:
                 session.holder = None
                 for stored in self._locked(session.name):
                     self._entity.failed(stored)
+                holder.lost_session()

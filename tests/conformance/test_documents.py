@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from syncd.adapters.azure.cosmos import Options, check_cosmos, open_cosmos
 from syncd.adapters.embedded.store import open_store
 from syncd.domain.collections import AUDIT_ROWS, ENTITIES, PARKED, SCHEDULES, TASKS, Collection
 from syncd.domain.errors import Conflict, Invalid, StoreUnusable
@@ -26,6 +28,7 @@ from syncd.ports.documents import (
 )
 from syncd.runtime.shaped import ShapedDocuments
 from syncd.testing.clock import FrozenClock
+from tests.wire.cosmos import KEY, CosmosDouble
 
 P = "tenant-1:issue"
 
@@ -35,12 +38,32 @@ def clock() -> FrozenClock:
     return FrozenClock(1_700_000_000.0)
 
 
-@pytest.fixture(params=["embedded", "embedded, entities flat", "embedded, entities wrapped"])
+@asynccontextmanager
+async def opened(backend: str, directory: Path, clock: FrozenClock) -> AsyncIterator[Documents]:
+    if backend == "embedded":
+        async with open_store(directory, clock=clock, durable=False) as store:
+            yield store.documents
+        return
+    assert backend == "cosmos"
+    options = Options(enable_endpoint_discovery=False)
+    async with CosmosDouble(clock=clock) as service:
+        account = {"endpoint": service.endpoint, "credential": KEY, "database": "syncd", "clock": clock}
+        assert await check_cosmos(**account, options=options, create=True) == []
+        async with open_cosmos(**account, options=options) as documents:
+            yield documents
+
+
+@pytest.fixture(
+    params=[
+        f"{backend}{shape}"
+        for backend in ("embedded", "cosmos")
+        for shape in ("", ", entities flat", ", entities wrapped")
+    ]
+)
 async def documents(request: pytest.FixtureRequest, tmp_path: Path, clock: FrozenClock) -> AsyncIterator[Documents]:
     backend, _, shape = request.param.partition(", entities ")
-    assert backend == "embedded"
-    async with open_store(tmp_path, clock=clock, durable=False) as store:
-        yield ShapedDocuments(store.documents, write_flat=shape == "flat") if shape else store.documents
+    async with opened(backend, tmp_path, clock) as documents:
+        yield ShapedDocuments(documents, write_flat=shape == "flat") if shape else documents
 
 
 async def test_a_created_document_is_read_back_with_its_fields(documents: Documents) -> None:
@@ -314,13 +337,15 @@ async def test_documents_two_schemas_newer_are_refused_and_one_newer_survives(do
         await documents.get(ENTITIES, P, "n2")
 
 
+@pytest.mark.parametrize("backend", ["embedded", "cosmos"])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ids=st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=8, unique=True))
-async def test_any_text_may_be_an_id(tmp_path: Path, ids: list[str]) -> None:
+@example(ids=["/", "..", "a/b\\c?d#e", "!2f", "%2F", " x ", "\u0130", "a b", "=+&", "."])
+async def test_any_text_may_be_an_id(tmp_path: Path, backend: str, ids: list[str]) -> None:
     ids = [identifier.encode("utf-8", "ignore").decode().replace("\0", "") or "x" for identifier in ids]
-    async with open_store(tmp_path, clock=FrozenClock(0.0), durable=False) as store:
-        await store.documents.write(SCHEDULES, "job", [Upsert(identifier, {"kind": identifier}) for identifier in ids])
+    async with opened(backend, tmp_path, FrozenClock(0.0)) as documents:
+        await documents.write(SCHEDULES, "job", [Upsert(identifier, {"kind": identifier}) for identifier in ids])
         for identifier in ids:
-            found = await store.documents.get(SCHEDULES, "job", identifier)
+            found = await documents.get(SCHEDULES, "job", identifier)
             assert found
             assert found.data["kind"] == identifier

@@ -23,8 +23,8 @@ class Row:
 REFUSALS: dict[str, Row] = {
     "signature": Row(401, "the master key's signature is not over this verb, resource and date", "access"),
     "date": Row(403, "x-ms-date is more than 15 minutes off", "limits"),
-    "no-database": Row(404, "the database does not exist", "status"),
-    "no-container": Row(404, "the container does not exist", "status"),
+    "no-database": Row(404, "the database does not exist", "sdk", 1003),
+    "no-container": Row(404, "the container does not exist", "sdk", 1003),
     "no-item": Row(404, "no item with this id in this partition", "status"),
     "recreated": Row(400, "x-ms-cosmos-intended-collection-rid names another container", "sdk", 1024),
     "exists": Row(409, "an item with this id exists in this partition", "status"),

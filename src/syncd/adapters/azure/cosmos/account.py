@@ -1,0 +1,305 @@
+"""One Cosmos DB account: its client, which connects when it is first needed and again after an outage, and the one way to call it.
+
+The SDK's own retries are off. Those of connections would repeat a write whose answer was lost and take its success for a lost
+compare-and-set; those of throttling pile up. What may be repeated is repeated here: a read once over a new connection, and what
+the service refused whole (429, 449) within the patience of `Admission`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from syncd.adapters.azure.cosmos.admission import Admission
+from syncd.adapters.azure.cosmos.layout import Layout, layout_of
+from syncd.adapters.azure.errors import mapped, retry_after_of
+from syncd.domain.collections import Collection
+from syncd.domain.errors import ServerFault, StoreUnusable, SyncdError, Throttled, TimedOut, Unavailable
+from syncd.ports.clock import Clock
+from syncd.ports.observe import Observe
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.cosmos.aio import ContainerProxy, CosmosClient, DatabaseProxy
+
+T = TypeVar("T")
+
+#: What the identity needs, told where it is refused.
+RIGHT = (
+    "the role Cosmos DB Built-in Data Contributor on the account: `az cosmosdb sql role assignment create --account-name"
+    " ACCOUNT --resource-group GROUP --scope / --principal-id ID --role-definition-id 00000000-0000-0000-0000-000000000002`"
+)
+#: Sub-statuses of 404 (azure.cosmos.http_constants.SubStatusCodes): the replica has not caught up with this session; the
+#: container or the database is not there.
+_NOT_CAUGHT_UP = 1002
+_OWNER_MISSING = 1003
+#: Where 429 or 449 comes without a pause of its own.
+_SHORT_PAUSE = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Times in seconds. Defaults are for an account in the same region."""
+
+    timeout: float = 10.0
+    """Of one request, from sending it to the whole answer. The service itself gives up a request after 5 s (concepts-limits)."""
+    connect_timeout: float = 5.0
+    patience: float = 1.0
+    """How long a request waits in place while the service throttles, before it fails as Throttled and its work is put off."""
+    most_in_flight: int = 64
+    most_waiting: int = 2_000
+    reconnect_pause: float = 1.0
+    """Between attempts to reach an account that could not be reached."""
+    enable_endpoint_discovery: bool = True
+    """False pins the endpoint: for emulators and tunnels, whose account names addresses that are not theirs."""
+    connection_verify: bool | str = True
+    """A CA file, or False for a certificate that nobody signed. The SDK verifies nothing on localhost and 127.0.0.1."""
+    preferred_locations: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Charge:
+    """What one operation cost, over all its requests."""
+
+    units: float = 0.0
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __call__(self, headers: Mapping[str, str], _body: object) -> None:
+        self.headers = headers
+        self.units += _units(headers)
+
+
+Work = Callable[["ContainerProxy", Layout, Charge], Awaitable[T]]
+
+
+class Account:
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        credential: str | AsyncTokenCredential,
+        database: str,
+        containers: Mapping[str, str],
+        clock: Clock,
+        observe: Observe,
+        options: Options,
+    ) -> None:
+        self._endpoint = endpoint
+        self._credential = credential
+        self._name = database
+        self._containers = containers
+        self._clock = clock
+        self._observe = observe
+        self._options = options
+        self._client: CosmosClient | None = None
+        self._connecting = asyncio.Lock()
+        self._failed: tuple[float, SyncdError] | None = None
+        self._layouts: dict[str, Layout] = {}
+        self._admission = Admission(
+            clock=clock, most=options.most_in_flight, waiting=options.most_waiting, patience=options.patience
+        )
+
+    @property
+    def what(self) -> str:
+        return f"Cosmos DB {self._endpoint}"
+
+    @property
+    def database_name(self) -> str:
+        return self._name
+
+    def container_name(self, collection: Collection) -> str:
+        return self._containers.get(collection.name, collection.name)
+
+    async def close(self) -> None:
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.close()
+
+    # -- connecting --
+
+    async def client(self) -> CosmosClient:
+        """Connected. Raises Unavailable and the like; between two attempts the last error is told again."""
+        if self._client is None:
+            async with self._connecting:
+                await self._connect()
+        assert self._client is not None
+        return self._client
+
+    async def _connect(self) -> None:
+        if self._client is not None:
+            return  # by whoever held the lock before
+        if self._failed is not None and self._clock.monotonic() < self._failed[0]:
+            raise self._failed[1]
+        try:
+            self._client = await self._connected()
+        except SyncdError as error:
+            self._failed = (self._clock.monotonic() + self._options.reconnect_pause, error)
+            raise
+        self._failed = None
+
+    async def _connected(self) -> CosmosClient:
+        # Importing the SDK takes 0.5 s, and a new client asks the system for its name by a subprocess.
+        client = await asyncio.to_thread(self._unconnected)
+        try:
+            async with asyncio.timeout(self._options.timeout):
+                await client.__aenter__()
+        except BaseException as error:
+            await client.close()  # a client that could not connect keeps its session open otherwise
+            if not isinstance(error, Exception):
+                raise
+            raise self.told(error, "connecting") from error
+        return client
+
+    def _unconnected(self) -> CosmosClient:
+        from azure.cosmos.aio import CosmosClient
+        from azure.cosmos.documents import ConnectionPolicy
+
+        options = self._options
+        policy = ConnectionPolicy()
+        # `retry_throttle_total=0` is taken for "not given": 0 has to stand in the policy.
+        policy.RetryOptions = type(policy.RetryOptions)(max_retry_attempt_count=0, max_wait_time_in_seconds=0)
+        return CosmosClient(
+            self._endpoint,
+            self._credential,
+            connection_policy=policy,
+            connection_timeout=options.connect_timeout,
+            read_timeout=options.timeout,
+            connection_verify=options.connection_verify,
+            retry_total=0,
+            retry_connect=0,
+            retry_read=0,
+            retry_status=0,
+            enable_endpoint_discovery=options.enable_endpoint_discovery,
+            preferred_locations=list(options.preferred_locations),
+            # Text as UTF-8, not as \uXXXX, which would take a batch of 2 MB beyond the 2 MB of a request.
+            enable_compact_utf8_item_writes=True,
+        )
+
+    async def database(self) -> DatabaseProxy:
+        return (await self.client()).get_database_client(self._name)
+
+    async def layout(self, collection: Collection) -> Layout:
+        """Known from the first use on. Raises StoreUnusable where the container is missing or cannot be used."""
+        layout = self._layouts.get(collection.name)
+        if layout is None:
+            database = await self.database()
+            name = self.container_name(collection)
+            properties = await self.call(
+                "container", collection.name, lambda: database.get_container_client(name).read(), read=True
+            )
+            if properties is None:
+                raise StoreUnusable(
+                    f"{self.what}: container {name!r} of database {self._name!r} does not exist: `syncd check --create` makes it"
+                )
+            layout = layout_of(collection, dict(properties), database=self._name)
+            self._layouts[collection.name] = layout
+        return layout
+
+    def forget_layouts(self) -> None:
+        self._layouts.clear()
+
+    # -- calling --
+
+    async def on(self, operation: str, collection: Collection, work: Work[T], *, read: bool) -> T | None:
+        """`work` on the collection's container; None for what is not there."""
+        layout = await self.layout(collection)
+        proxy = (await self.database()).get_container_client(layout.container)
+        charge = Charge()
+        return await self.call(
+            operation, collection.name, lambda: work(proxy, layout, charge), read=read, charge=charge
+        )
+
+    async def call(
+        self,
+        operation: str,
+        collection: str,
+        send: Callable[[], Awaitable[T]],
+        *,
+        read: bool,
+        charge: Charge | None = None,
+    ) -> T | None:
+        """One operation, told to `observe` with its request units. Raises what the table of errors says; a 404 is None."""
+        charge = charge or Charge()
+        waited = 0.0
+        again = read
+        while True:
+            try:
+                async with self._admission.place():
+                    found = await self._once(operation, collection, send, charge)
+                    self._admission.answered()
+                    return found
+            except Throttled as error:
+                # Refused whole: nothing was done, so that it may be sent again.
+                pause = error.retry_after or _SHORT_PAUSE
+                waited += pause
+                if waited > self._options.patience:
+                    raise
+                await self._clock.sleep(pause)
+            except (ServerFault, Unavailable) as error:
+                # A connection that was kept open and is closed by now is found out by using it.
+                if not again or getattr(error.__cause__, "status_code", None) is not None:
+                    raise
+                again = False
+
+    async def _once(
+        self, operation: str, collection: str, send: Callable[[], Awaitable[T]], charge: Charge
+    ) -> T | None:
+        started, status = self._clock.monotonic(), 200
+        try:
+            async with asyncio.timeout(self._options.timeout):
+                return await send()
+        except SyncdError:
+            raise
+        except Exception as error:  # whatever the SDK raises: the one table of errors knows it, or it is our mistake
+            status = getattr(error, "status_code", None) or 0
+            charge.units += _units(getattr(error, "headers", None) or {})
+            if status == 404 and _substatus(error) == 0 and operation != "batch":
+                return None
+            told = self.told(error, f"{operation} of {collection}")
+            if status == 429:
+                self._admission.throttled(retry_after_of(error) or _SHORT_PAUSE)
+            raise told from error
+        finally:
+            self._observe(
+                "cosmos_request",
+                operation=operation,
+                collection=collection,
+                status=status,
+                units=round(charge.units, 2),
+                duration=self._clock.monotonic() - started,
+            )
+
+    def told(self, error: Exception, doing: str) -> SyncdError:
+        what = f"{self.what}: {doing}"
+        substatus = _substatus(error)
+        if substatus == _NOT_CAUGHT_UP:
+            return Unavailable(f"{what}: no replica has caught up with what this process has written", retry_after=1.0)
+        if substatus == _OWNER_MISSING:
+            return StoreUnusable(
+                f"{what}: the container or database {self._name!r} does not exist: `syncd check --create`"
+            )
+        if isinstance(error, TimeoutError):
+            return TimedOut(f"{what}: no answer within {self._options.timeout:g} s")
+        return mapped(error, what=what, right=RIGHT)
+
+    def remember(self, headers: Mapping[str, str], link: str) -> None:
+        """Reads of this process see what a batch wrote. The SDK keeps the session token of every write but a batch's
+        (4.17.1, `_Batch`), and takes the container from a header that a batch's answer need not have."""
+        connection = self._client.client_connection if self._client is not None else None
+        if connection is not None and connection.session is not None and headers.get("x-ms-session-token"):
+            update: Callable[..., None] = connection.session.update_session
+            update(connection, {}, {**headers, "x-ms-alt-content-path": link})
+
+
+def _units(headers: Mapping[str, object]) -> float:
+    try:
+        return float(str(headers.get("x-ms-request-charge", 0)))
+    except ValueError:
+        return 0.0
+
+
+def _substatus(error: BaseException) -> int:
+    found = getattr(error, "sub_status", None)
+    return found if isinstance(found, int) else 0

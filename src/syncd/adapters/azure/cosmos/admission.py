@@ -1,0 +1,85 @@
+"""How many requests may be in flight. Halved when the service throttles, one more for every round that it does not.
+
+Retries that pile up make a throttled service slower for everybody: instead of them, whoever comes waits for a place, and all
+places wait out what the service asked for (additive increase, multiplicative decrease, as TCP does).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from syncd.domain.errors import Overloaded, Throttled
+from syncd.ports.clock import Clock
+
+
+class Admission:
+    """`most`: requests in flight when all is well; `waiting`: callers that may wait for a place; `patience`: seconds that a caller
+    waits in place while the service is throttling, before it is told to come back."""
+
+    def __init__(self, *, clock: Clock, most: int, waiting: int, patience: float) -> None:
+        self._clock = clock
+        self._most = most
+        self._limit = float(most)
+        self._patience = patience
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._waiting = waiting
+        self._resume = 0.0
+        self.in_flight = 0
+
+    @property
+    def limit(self) -> int:
+        return int(self._limit)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Raises Overloaded where too many wait already, and Throttled where the service wants a longer pause than `patience`."""
+        if self.in_flight < self.limit and not self._queue:
+            self.in_flight += 1
+        else:
+            await self._turn()
+        try:
+            await self._pause()
+            yield
+        finally:
+            self.in_flight -= 1
+            self._admit()
+
+    def throttled(self, retry_after: float) -> None:
+        """The service refused. One burst of refusals counts once."""
+        now = self._clock.monotonic()
+        if now >= self._resume:
+            self._limit = max(1.0, self._limit / 2)
+        self._resume = max(self._resume, now + retry_after)
+
+    def answered(self) -> None:
+        self._limit = min(float(self._most), self._limit + 1 / self._limit)
+
+    async def _pause(self) -> None:
+        left = self._resume - self._clock.monotonic()
+        if left > self._patience:
+            raise Throttled(f"Cosmos DB is throttling; it wants {left:.3g} s of pause", retry_after=left)
+        if left > 0:
+            await self._clock.sleep(left)
+
+    async def _turn(self) -> None:
+        if len(self._queue) >= self._waiting:
+            raise Overloaded(f"{len(self._queue)} requests wait for Cosmos DB already", retry_after=1.0)
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self.in_flight -= 1  # given the place at the moment of giving up
+                self._admit()
+            raise
+
+    def _admit(self) -> None:
+        while self._queue and self.in_flight < self.limit:
+            place = self._queue.popleft()
+            if not place.done():
+                self.in_flight += 1
+                place.set_result(None)

@@ -1,0 +1,149 @@
+"""The port `Documents` on Cosmos DB: point reads, queries in one partition, transactional batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from syncd.adapters.azure.cosmos.account import Account, Charge
+from syncd.adapters.azure.cosmos.layout import Layout
+from syncd.adapters.azure.cosmos.selection import (
+    Statement,
+    compile_count,
+    compile_points,
+    compile_query,
+    cursor_after,
+)
+from syncd.adapters.azure.cosmos.stored import expired, fields_of, given_id, stored_id
+from syncd.adapters.azure.cosmos.writing import writing
+from syncd.domain.collections import Collection
+from syncd.domain.jsontypes import Json, JsonObject
+from syncd.domain.keyset import check_declared
+from syncd.ports.clock import Clock
+from syncd.ports.documents import Capabilities, Condition, Document, Page, Query, Write
+
+if TYPE_CHECKING:
+    from azure.cosmos.aio import ContainerProxy
+
+#: Ids of one query. The text of a query holds 512 KB (concepts-limits).
+_POINTS = 200
+
+
+class CosmosDocuments:
+    """Time to live is the service's: `sweep` has nothing to do. What it has not deleted yet is left out of point reads, and a create
+    takes its place; a Replace with its etag brings it back, which loses nothing, as nobody has written it since."""
+
+    capabilities = Capabilities()
+
+    def __init__(self, account: Account, *, clock: Clock) -> None:
+        self._account = account
+        self._clock = clock
+
+    async def get(self, collection: Collection, partition: str, identifier: str) -> Document | None:
+        check_declared(collection)
+        return self._document(
+            await self._account.layout(collection), await self._item(collection, partition, identifier), partition
+        )
+
+    async def get_many(self, collection: Collection, keys: Sequence[tuple[str, str]]) -> list[Document | None]:
+        check_declared(collection)
+        layout = await self._account.layout(collection)
+        places: dict[str, set[str]] = {}
+        for partition, identifier in keys:
+            places.setdefault(layout.key_of(partition), set()).add(identifier)
+        found: dict[tuple[str, str], JsonObject] = {}
+
+        async def one(partition: str, identifier: str) -> None:
+            item = await self._item(collection, partition, identifier)
+            if item is not None:
+                found[layout.key_of(partition), item["id"]] = item
+
+        async def several(key: str, identifiers: Sequence[str]) -> None:
+            for item in await self._rows(collection, compile_points(key, identifiers)):
+                found[key, item["id"]] = item
+
+        alone = dict.fromkeys(pair for pair in keys if len(places[layout.key_of(pair[0])]) == 1)
+        crowds = [(key, sorted(names)) for key, names in places.items() if len(names) > 1]
+        await asyncio.gather(
+            *(one(*pair) for pair in alone),
+            *(
+                several(key, names[start : start + _POINTS])
+                for key, names in crowds
+                for start in range(0, len(names), _POINTS)
+            ),
+        )
+        # An item is handed out once: who asks for it twice may change one of the two.
+        return [
+            self._document(layout, _own(found.get((layout.key_of(partition), stored_id(identifier)))), partition)
+            for partition, identifier in keys
+        ]
+
+    async def write(self, collection: Collection, partition: str, writes: Sequence[Write]) -> list[Document | None]:
+        check_declared(collection)
+        return await writing(self._account, collection, partition, writes, now=self._clock.now())
+
+    async def query(self, collection: Collection, query: Query) -> Page:
+        check_declared(collection)
+        layout = await self._account.layout(collection)
+        rows = await self._rows(collection, compile_query(layout, query, self._clock.now()))
+        page = rows[: query.limit]
+        cursor = cursor_after(layout, query, page[-1]) if len(rows) > query.limit else None
+        items = [self._document(layout, row, query.partition or layout.partition_of(row)) for row in page]
+        return Page([item for item in items if item is not None], cursor)
+
+    async def count(
+        self, collection: Collection, partition: str, where: Sequence[Condition] = (), *, at_most: int = 10_000
+    ) -> int:
+        """All are counted, by the index: that is cheaper here than reading `at_most` of them."""
+        check_declared(collection)
+        layout = await self._account.layout(collection)
+        # One number a page of the service's work.
+        counted = await self._rows(collection, compile_count(layout, partition, where, self._clock.now()))
+        return min(at_most, sum(counted))
+
+    async def sweep(self, *, limit: int = 10_000) -> int:
+        return 0
+
+    # -- reading --
+
+    async def _item(self, collection: Collection, partition: str, identifier: str) -> JsonObject | None:
+        async def read(container: ContainerProxy, layout: Layout, charge: Charge) -> Mapping[str, Json]:
+            return await container.read_item(stored_id(identifier), layout.key_of(partition), response_hook=charge)
+
+        item = await self._account.on("read", collection, read, read=True)
+        return None if item is None else dict(item)
+
+    async def _rows(self, collection: Collection, statement: Statement) -> list[Json]:
+        async def rows(container: ContainerProxy, _: Layout, charge: Charge) -> list[Json]:
+            # Without a partition key the SDK asks all partitions and merges what they answer.
+            ask = partial(
+                container.query_items,
+                statement.text,
+                parameters=statement.parameters,
+                max_item_count=statement.page,
+                response_hook=charge,
+            )
+            return [row async for row in (ask() if statement.key is None else ask(partition_key=statement.key))]
+
+        return await self._account.on("query", collection, rows, read=True) or []
+
+    def _document(self, layout: Layout, item: JsonObject | None, partition: str) -> Document | None:
+        if item is None or expired(item, self._clock.now()) or not layout.holds(item, partition):
+            return None
+        return Document(given_id(item["id"]), partition, layout.collection.upgraded(fields_of(item)), item["_etag"])
+
+
+def _own(item: JsonObject | None) -> JsonObject | None:
+    """A copy as deep as JSON is."""
+    if item is None:
+        return None
+    copied: JsonObject = _copied(item)
+    return copied
+
+
+def _copied(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {name: _copied(one) for name, one in value.items()}
+    return [_copied(one) for one in value] if isinstance(value, list) else value

@@ -72,6 +72,8 @@ class World:
     sole: bool = True
     push_queue: str = "pushes"
     seen: Seen = field(default_factory=Seen)
+    given: dict[str, Any] = field(default_factory=dict)
+    """More of what `Accept` takes."""
 
     def __post_init__(self) -> None:
         providers = PROVIDERS
@@ -87,6 +89,7 @@ class World:
             clock=self.clock,
             observe=self.seen,
             rejected_sample=1,
+            **self.given,
         )
         subscriptions = Subscriptions(documents=self.documents, clock=self.clock)
         hints = PushHints(queue=self.queue, clock=self.clock, to=self.push_queue)

@@ -17,16 +17,17 @@ local function booking(id)
 end
 
 local function unbook(w, b)
-  if call('ZREM', w.turns, b.member) == 1 then w.booked, w.dirty = w.booked - b.cost, true end
+  if call('ZREM', w.turns, b.member) == 0 then return false end
+  w.booked, w.dirty = w.booked - b.cost, true
+  return true
 end
 
 local function release(b)
   call('DEL', tag .. 'turn:' .. b.id)
   for _, name in ipairs(b.names) do
     local w = stored(name)
-    if w then
-      unbook(w, b)
-      w.hint, w.dirty = -1, true
+    if w and unbook(w, b) then
+      w.hint = -1
       save(w)
     end
   end
@@ -80,8 +81,7 @@ local function take(remembers)
     return answer(1, remaining, frees - now, '', granted)
   end
 
-  local function refused(at, turn_id)
-    local left = tightest(windows)
+  local function refused(left, at, turn_id)
     save_all(windows)
     if turn_id ~= '' then call('SET', KEYS[2], pack(false, 0, 0, turn_id), 'PX', ARGV[10]) end
     return answer(0, left, at - now, turn_id)
@@ -106,7 +106,7 @@ local function take(remembers)
         call('ZADD', w.turns, b.at, b.member)
         w.booked = w.booked + cost
       end
-      return refused(b.at, b.id)
+      return refused((tightest(windows)), b.at, b.id)
     end
     release(b)
   end
@@ -122,13 +122,10 @@ local function take(remembers)
     least = min(least, left)
   end
   if fit then return admitted(least, max(cost, min(block, least))) end
-  local at = plan(windows, cost)
-  if not reserve then return refused(at, '') end
-  for _, w in ipairs(windows) do
-    if w.booked >= most then return refused(at, '') end
-  end
-  book(id, at, cost, windows)
-  return refused(at, id)
+  local at, left, books = plan(windows, cost), (tightest(windows)), reserve
+  for _, w in ipairs(windows) do books = books and w.booked < most end
+  if books then book(id, at, cost, windows) end
+  return refused(left, at, books and id or '')
 end
 
 -- charge: ARGV[3] this call's id, ARGV[4] units; then as for take.

@@ -14,20 +14,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from redis.asyncio.connection import ConnectionPool
 from redis.exceptions import NoPermissionError, NoScriptError, RedisError, ResponseError
 
 from syncd.adapters.redis.commands import SCRIPT
 from syncd.domain.errors import Invalid, ServerFault
-
-if TYPE_CHECKING:
-    from redis.asyncio.connection import AbstractConnection
-
-    from syncd.ports.clock import Clock
+from syncd.ports.clock import Clock
 
 #: Calls sent together at most: the rest waits for the next turn, and is not lost with this one.
 _TOGETHER = 256
@@ -40,6 +36,16 @@ _STATE = re.compile(r"[A-Z]{3,} ")
 
 class CutOff(Exception):
     """Redis does not answer, or cannot decide."""
+
+
+class Connection(Protocol):
+    """What is used of redis-py's, which has not annotated all of it."""
+
+    async def connect(self) -> None: ...
+    async def disconnect(self, nowait: bool = False) -> None: ...
+    async def send_command(self, *command: str | bytes) -> None: ...
+    async def send_packed_command(self, command: bytes | Iterable[bytes]) -> None: ...
+    async def read_response(self, disable_decoding: bool = False) -> bytes | int: ...
 
 
 @dataclass(eq=False, slots=True)
@@ -131,7 +137,7 @@ class Link:
         finally:
             await connection.disconnect(nowait=True)
 
-    async def _turn(self, connection: AbstractConnection) -> None:
+    async def _turn(self, connection: Connection) -> None:
         while not self._waiting:
             self._wake.clear()
             await self._wake.wait()
@@ -155,7 +161,7 @@ class Link:
             self._flying = []
             self._waiting[:0] = unknown
 
-    async def _read(self, connection: AbstractConnection, call: _Call) -> bool:
+    async def _read(self, connection: Connection, call: _Call) -> bool:
         """Whether Redis knew the script; after SCRIPT FLUSH or on another server it does not, and the call was not made."""
         try:
             answer = await connection.read_response(disable_decoding=True)
@@ -168,7 +174,7 @@ class Link:
                 call.answer.set_exception(ServerFault(f"the limiter's script failed: {error}"))
             return True
         if not call.answer.done():  # the caller may have gone
-            call.answer.set_result(answer)
+            call.answer.set_result(_as_bytes(answer))
         self._answered += 1
         return True
 
@@ -187,17 +193,16 @@ class Link:
 class Greeting:
     """A connection that nobody else uses yet."""
 
-    def __init__(self, connection: AbstractConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def ask(self, *command: str | bytes) -> bytes:
         await self._connection.send_command(*command)
-        answer = await self._connection.read_response(disable_decoding=True)
-        return b"%d" % answer if isinstance(answer, int) else bytes(answer)
+        return _as_bytes(await self._connection.read_response(disable_decoding=True))
 
     async def run(self, packed: bytes) -> bytes:
         await self._connection.send_packed_command(packed)
-        return bytes(await self._connection.read_response(disable_decoding=True))
+        return _as_bytes(await self._connection.read_response(disable_decoding=True))
 
     async def info(self, section: str) -> bytes:
         """Nothing where this login may not ask."""
@@ -205,6 +210,10 @@ class Greeting:
             return await self.ask("INFO", section)
         except NoPermissionError:
             return b""
+
+
+def _as_bytes(answer: bytes | int) -> bytes:
+    return answer if isinstance(answer, bytes) else b"%d" % answer
 
 
 def pool_of(url: str) -> ConnectionPool:
@@ -218,9 +227,9 @@ def pool_of(url: str) -> ConnectionPool:
         raise Invalid(f"redis.url must be an address that begins with {rule}", errors={"redis.url": rule}) from error
 
 
-def connection_of(pool: ConnectionPool) -> AbstractConnection:
+def connection_of(pool: ConnectionPool) -> Connection:
     """Not the pool's: it opens connections again without saying so."""
-    made: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py has not annotated this one
+    made: Connection = pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py has not annotated this one
     return made
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from azure.cosmos.partition_key import PartitionKey
 
-from tests.wire.cosmos.refusals import MOST_BYTES, MOST_ID_BYTES, Refused
+from tests.wire.cosmos.refusals import MOST_ID_BYTES, Refused
 from tests.wire.cosmos.sql import UNDEFINED, value_at
 
 Body = dict[str, Any]
@@ -189,5 +189,3 @@ class Store:
             raise Refused("ttl", repr(ttl))
         if container.key_of(body) != json.dumps(json.loads(key)):
             raise Refused("partition-key", f"{key} is not {container.key_of(body)}")
-        if len(compact(body)) > MOST_BYTES:
-            raise Refused("item-size", identifier)

@@ -21,8 +21,9 @@ from syncd.ports.clock import Clock
 from syncd.ports.observe import Observe
 
 if TYPE_CHECKING:
-    from azure.core.credentials_async import AsyncTokenCredential
     from azure.cosmos.aio import ContainerProxy, CosmosClient, DatabaseProxy
+
+    from syncd.adapters.azure.identity import Credential
 
 T = TypeVar("T")
 
@@ -79,7 +80,7 @@ class Account:
         self,
         *,
         endpoint: str,
-        credential: str | AsyncTokenCredential,
+        credential: str | Credential,
         database: str,
         containers: Mapping[str, str],
         clock: Clock,
@@ -145,11 +146,13 @@ class Account:
         try:
             async with asyncio.timeout(self._options.timeout):
                 await client.__aenter__()
-        except BaseException as error:
+        except Exception as error:  # whatever the SDK raises: the one table of errors knows it, or it is our mistake
             await client.close()  # a client that could not connect keeps its session open otherwise
-            if not isinstance(error, Exception):
-                raise
+            self._forget_token(error)
             raise self.told(error, "connecting") from error
+        except asyncio.CancelledError:
+            await client.close()
+            raise
         return client
 
     def _unconnected(self) -> CosmosClient:
@@ -258,6 +261,7 @@ class Account:
             if status == 404 and _substatus(error) == 0 and operation != "batch":
                 return None
             told = self.told(error, f"{operation} of {collection}")
+            self._forget_token(error)
             if status == 429:
                 self._admission.throttled(retry_after_of(error) or _SHORT_PAUSE)
             raise told from error
@@ -283,6 +287,11 @@ class Account:
         if isinstance(error, TimeoutError):
             return TimedOut(f"{what}: no answer within {self._options.timeout:g} s")
         return mapped(error, what=what, right=RIGHT)
+
+    def _forget_token(self, error: BaseException) -> None:
+        """A token that is refused may only be believed by this machine's clock."""
+        if getattr(error, "status_code", None) == 401 and not isinstance(self._credential, str):
+            self._credential.forget()
 
     def remember(self, headers: Mapping[str, str], link: str) -> None:
         """Reads of this process see what a batch wrote. The SDK keeps the session token of every write but a batch's

@@ -21,7 +21,7 @@ from syncd.ports.documents import Create, Delete
 from syncd.ports.observe import Observe, ignore
 
 if TYPE_CHECKING:
-    from azure.core.credentials_async import AsyncTokenCredential
+    from syncd.adapters.azure.identity import Credential
 
 _PROBE = "syncd-check"
 
@@ -42,7 +42,7 @@ class Finding:
 async def open_cosmos(
     *,
     endpoint: str,
-    credential: str | AsyncTokenCredential,
+    credential: str | Credential,
     database: str,
     clock: Clock,
     observe: Observe = ignore,
@@ -97,7 +97,7 @@ async def _containers(account: Account) -> dict[str, JsonObject] | None:
 async def check_cosmos(
     *,
     endpoint: str,
-    credential: str | AsyncTokenCredential,
+    credential: str | Credential,
     database: str,
     clock: Clock,
     observe: Observe = ignore,

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import uuid4
 
+from syncd.adapters.azure.blob import open_blob_storage
 from syncd.adapters.azure.identity import open_credential
 from syncd.adapters.azure.keyvault import open_key_vault
+from syncd.domain.secrets import Secret
+from syncd.ports.blobs import Blobs
 from syncd.ports.clock import Clock
 from syncd.ports.observe import ignore
 from syncd.ports.vault import Vault
+from syncd.testing.clock import FrozenClock
+from tests.wire.azurite import Azurite
 from tests.wire.identity import IdentityDouble
 from tests.wire.keyvault import KeyVaultDouble
 
@@ -34,3 +40,15 @@ async def vault(directory: Path, *, clock: Clock, environ: Callable[[str, str], 
             ) as opened,
         ):
             yield opened
+
+
+@asynccontextmanager
+async def blobs(azurite: Azurite) -> AsyncIterator[Blobs]:
+    """A container of its own, which the first put makes."""
+    async with open_blob_storage(
+        connection_string=Secret(azurite.connection_string),
+        container=f"c{uuid4().hex}",
+        clock=FrozenClock(),
+        observe=ignore,
+    ) as opened:
+        yield opened

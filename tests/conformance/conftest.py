@@ -20,6 +20,7 @@ from tests.conformance import azure
 from tests.conformance.providers import Bench, opened
 from tests.integration.redis.limiters import opened as scripted
 from tests.integration.redis.server import RedisServer, redis_server
+from tests.wire.azurite import Azurite, Unavailable
 
 
 @pytest.fixture
@@ -41,13 +42,25 @@ async def limiter(request: pytest.FixtureRequest, frozen: FrozenClock) -> AsyncI
     server: RedisServer = request.getfixturevalue("redis")
     # Nothing is left free for replicas that are cut off: the limits of the suite are whole. Redis's clock cannot be stopped, so
     # the script is told the frozen one.
-    async with scripted(server, clock=frozen, time_source=frozen.monotonic, fallback_share=0.0) as limiter:
+    async with scripted(server.url, clock=frozen, time_source=frozen.monotonic, fallback_share=0.0) as limiter:
         yield limiter
 
 
-@pytest.fixture(params=["embedded"])
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    try:
+        with Azurite.started() as running:
+            yield running
+    except Unavailable as error:
+        pytest.skip(f"Azurite, the emulator of Blob Storage, is not here: {error}")
+
+
+@pytest.fixture(params=["embedded", "blob"])
 async def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Blobs]:
-    assert request.param == "embedded"
+    if request.param == "blob":
+        async with azure.blobs(request.getfixturevalue("azurite")) as storage:
+            yield storage
+        return
     async with open_blobs(tmp_path / "blobs") as blobs:
         yield blobs
 

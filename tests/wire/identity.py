@@ -27,6 +27,8 @@ from aiohttp import web
 
 from tests.wire.faults import Faults, served
 
+TENANT = "72f988bf-0000-0000-0000-2d7cd011db47"
+
 
 @dataclass(frozen=True, slots=True)
 class Refused(Exception):
@@ -58,15 +60,26 @@ class IdentityDouble:
 
     def token(self, resource: str) -> tuple[str, int]:
         expires = int(self.now() + self.lifetime)
-        claims = {"aud": resource, "exp": expires, "n": self.issued, "key": self._key}
+        issued = int(self.now())
+        claims = {
+            "aud": resource,
+            "iss": f"https://sts.windows.net/{TENANT}/",
+            "tid": TENANT,
+            "iat": issued,
+            "nbf": issued,
+            "exp": expires,
+            "n": self.issued,
+            "key": self._key,
+        }
         self.issued += 1
-        return base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("="), expires
+        return ".".join((_encoded({"alg": "HS256", "typ": "JWT"}), _encoded(claims), "c2lnbmF0dXJl")), expires
 
     def check(self, authorization: str, audience: str) -> None:
         """As a service does. Raises Refused."""
         scheme, _, token = authorization.partition(" ")
         try:
-            claims = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+            _, body, _ = token.split(".")
+            claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
             known = scheme.lower() == "bearer" and claims["key"] == self._key
         except (ValueError, KeyError, TypeError):
             known = False
@@ -105,6 +118,11 @@ class IdentityDouble:
             "token_type": "Bearer",
         }
         return web.json_response(reply)
+
+
+def _encoded(part: dict[str, object]) -> str:
+    """One part of a JWT; Azurite, which checks the claims and no signature, reads the same form as the real services."""
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
 
 
 def _refusal(status: int, message: str) -> web.Response:

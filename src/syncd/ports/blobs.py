@@ -20,7 +20,8 @@ class Blobs(Protocol):
     """Named, immutable byte strings of up to gigabytes, streamed both ways.
 
     Names are `/`-separated segments of `[A-Za-z0-9._~-]+`, none of them `.` or `..`, 1,024 characters in all; Invalid otherwise.
-    Every method may raise Overloaded (a full disk included: try again after `retry_after`) or Unavailable.
+    Every method may raise Overloaded (a full disk included: try again after `retry_after`), Throttled, or Unavailable; a service,
+    TimedOut and ServerFault too, after which the blob may be there (a put that is repeated does no harm).
     """
 
     async def put(self, name: str, data: bytes | AsyncIterable[bytes]) -> int:
@@ -32,7 +33,8 @@ class Blobs(Protocol):
         ...
 
     def open(self, name: str, *, chunk: int = 1024 * 1024) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Stream; raises NotFound on entering."""
+        """Stream; raises NotFound on entering. What is read is one content: where the blob is replaced or deleted meanwhile, a
+        backend that cannot go on with the old one raises Conflict or NotFound from the stream."""
         ...
 
     async def delete(self, name: str) -> bool:

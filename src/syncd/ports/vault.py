@@ -12,7 +12,8 @@ class Vault(Protocol):
     which version is current, so that its compare-and-set decides (G5).
 
     Names are 1-127 characters of `[0-9a-zA-Z-]` (Key Vault's rule, kept everywhere); flows derive them with `ids.digest`.
-    May raise Overloaded, Unavailable, and Throttled.
+    May raise Overloaded, Unavailable, and Throttled; a service, TimedOut and ServerFault too: an append that is repeated then may
+    leave a version that nothing points to.
     """
 
     async def append(self, name: str, value: Secret) -> str:

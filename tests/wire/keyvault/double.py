@@ -16,13 +16,13 @@ import trustme
 from aiohttp import web
 
 from tests.wire.faults import Faults, served
-from tests.wire.identity import IdentityDouble, Refused
+from tests.wire.identity import TENANT, IdentityDouble, Refused
 from tests.wire.keyvault import refusals
 from tests.wire.keyvault.refusals import Refusal
 from tests.wire.keyvault.store import Store
 
 AUDIENCE = "https://vault.azure.net"
-TENANT = "72f988bf-0000-0000-0000-2d7cd011db47"
+
 #: Rights of the role 'Key Vault Secrets Officer', by their short names.
 OFFICER = frozenset({"get", "list", "set", "update", "delete", "recover", "purge"})
 _ACTIONS = {"get": "getSecret", "list": "readMetadata", "set": "setSecret"}

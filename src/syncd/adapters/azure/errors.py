@@ -175,7 +175,9 @@ def mapped(error: BaseException, *, what: str, right: str | None = None) -> Sync
         kind = _by_status(status)
     assert isinstance(kind, type)  # BY_STATUS is the only row that is none
     retry_after = _WAITS.get(name) if name in _WAITS else retry_after_of(error)
-    if status == 503 and retry_after is not None:
+    if status == 503 and (
+        retry_after is not None or "ServerBusy" in _codes(error)
+    ):  # the latter is how storage throttles
         kind = Throttled
     text = f"{what}: {_said(error, status)}"
     if status in (401, 403):

@@ -8,8 +8,8 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/syncd
 COPY pyproject.toml constraints.lock README.md LICENSE ./
 COPY src ./src
-# EXTRAS=speed,azure for the Azure backend
-ARG EXTRAS=speed
+# EXTRAS=speed leaves the Azure backend out: 40 MB less, for one machine
+ARG EXTRAS=speed,azure
 RUN /opt/syncd/bin/pip install --constraint constraints.lock ".[${EXTRAS}]" \
     && /opt/syncd/bin/pip uninstall --yes pip
 

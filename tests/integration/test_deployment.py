@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from syncd.settings import load
+from syncd.settings.partners import PORTS
+from syncd.settings.sections.queues import QUEUES
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "deploy" / "systemd"
@@ -100,3 +105,33 @@ def test_the_build_runs_what_contributors_run_and_nothing_else() -> None:
         if line and not line.startswith(("#", "set", "cd"))
     ]
     assert commands == ["make check", "make test"]
+
+
+def test_the_file_for_azure_loads_with_the_names_that_its_template_prints() -> None:
+    template = (ROOT / "deploy" / "azure" / "main.bicep").read_text()
+    outputs = re.findall(r"^output (\w+) string", template, flags=re.MULTILINE)
+    environ = {name: "https://x.example/" for name in outputs if name != "REDIS_HOST"}
+    assert len(environ) == len(outputs) - 1 == 7
+    environ |= {"REDIS_URL": "rediss://:key@host:6380/0", "ADMIN_TOKEN": "a long random text"}
+    file = ROOT / "config" / "azure.toml"
+    assert all(name in file.read_text() for name in environ)
+    settings = load(file, environ=environ).settings
+    assert {getattr(settings.backend, port) for port in PORTS} == {"cosmos", "servicebus", "keyvault", "redis", "blob"}
+    assert settings.backend.identity == "managed"
+    assert not settings.daemon.data_dir_durable
+
+
+def test_the_template_makes_every_queue_in_three_lanes_and_lets_nothing_expire_unseen() -> None:
+    template = (ROOT / "deploy" / "azure" / "main.bicep").read_text()
+    for queue in QUEUES:
+        assert f"'{queue}'" in template
+    for line in ("deadLetteringOnMessageExpiration: true", "requiresDuplicateDetection: true", "lockDuration: 'PT1M'"):
+        assert line in template
+    assert "listKeys" not in template, "no secret leaves a deployment"
+
+
+def test_the_emulator_of_the_broker_has_every_queue_and_keeps_what_expires() -> None:
+    said = json.loads((ROOT / "deploy" / "emulators" / "servicebus.json").read_text())
+    [namespace] = said["UserConfig"]["Namespaces"]
+    assert {queue["Name"] for queue in namespace["Queues"]} == set(QUEUES)
+    assert all(queue["Properties"]["DeadLetteringOnMessageExpiration"] for queue in namespace["Queues"])

@@ -18,6 +18,7 @@ DOUBLES = {
     "keyvault": "tests.wire.keyvault.command:main",
     "arm": "tests.wire.arm.command:main",
     "identity": "tests.wire.identity.command:main",
+    "stack": "tests.wire.stack:main",
 }
 
 

@@ -114,12 +114,12 @@ def build_flows(settings: Settings, ports: Ports, providers: Providers | None = 
     )
     answered = Answered(documents=documents, clock=clock)
     apis = NotedApis(ports.apis(settings, providers), answered)
-    runs = TaskRuns(documents=documents, clock=clock, owner=ports.owner, observe=observe, sole=True)
+    runs = TaskRuns(documents=documents, clock=clock, owner=ports.owner, observe=observe, sole=ports.sole)
     rows = AuditRows(
         documents=documents,
         clock=clock,
         owner=ports.owner,
-        sole=True,
+        sole=ports.sole,
         body_dedupe_window=webhooks.body_dedupe_window,
     )
     push = Push(
@@ -201,7 +201,7 @@ def handlers_of(settings: Settings, flows: Flows) -> dict[str, Handler]:
         return await flows.apply.handle(work.envelope, work.body)
 
     async def push(work: Work) -> Outcome:
-        return await flows.push.handle(work.envelope, work.body)
+        return await flows.push.handle(work.envelope, work.body, work.answered)
 
     async def task(work: Work) -> Outcome:
         return await flows.sync.handle(work.envelope, work.body, lambda: work.should_pause)

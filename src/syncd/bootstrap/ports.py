@@ -9,17 +9,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from syncd import __version__
-from syncd.adapters.embedded.blobs import open_blobs
-from syncd.adapters.embedded.engine import Engine
-from syncd.adapters.embedded.keyring import Keyring
-from syncd.adapters.embedded.limiter import EmbeddedLimiter
-from syncd.adapters.embedded.store import open_store
-from syncd.adapters.embedded.vault import EmbeddedVault
 from syncd.adapters.http.api import HttpApis
 from syncd.adapters.http.caller import HttpCaller
 from syncd.adapters.http.client import open_session
 from syncd.adapters.http.limits import Limits
 from syncd.adapters.http.ssrf import OutgoingPolicy
+from syncd.bootstrap.backend import Look, open_backend
 from syncd.bootstrap.secrets import Learn, LearningVault
 from syncd.domain.adaptive import Adaptive
 from syncd.domain.secrets import Secret
@@ -55,8 +50,10 @@ class Ports:
     observe: Observe
     owner: str
     """`<replica>/<boot>`, in leases."""
-    engine: Engine
-    """The embedded store behind documents and queue."""
+    sole: bool
+    """This process alone uses the documents, so that leases of an earlier boot are void."""
+    looks: tuple[Look, ...]
+    """How each part of the backend is, for the probes."""
 
 
 def replica_of(settings: Settings) -> str:
@@ -78,36 +75,16 @@ async def open_ports(
     durable: bool = True,
 ) -> AsyncIterator[Ports]:
     """`learn` hears of every secret before anybody else has it. Raises StoreUnusable. The data directory must be held by this process."""
-    directory = settings.daemon.data_dir
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(
-            open_store(
-                directory,
-                clock=clock,
-                observe=observe,
-                durable=durable,
-                inbox_operations=settings.queue.inbox_operations,
-                inbox_bytes=settings.queue.inbox_bytes,
-            )
-        )
-        blobs = await stack.enter_async_context(open_blobs(directory / "blobs"))
-        backend = settings.backend
-        keyring = Keyring(
-            directory,
-            secret_key=backend.secret_key,
-            previous=[backend.previous_secret_key] if backend.previous_secret_key else [],
-        )
-        kept = EmbeddedVault(engine=store.engine, keyring=keyring, clock=clock)
-        await kept.open()
-        vault = LearningVault(kept, learn=learn)
+        backend = await stack.enter_async_context(open_backend(settings, clock=clock, observe=observe, durable=durable))
+        vault = LearningVault(backend.vault, learn=learn)
         # The embedded default is one machine: loopback is where its other systems are.
-        policy = OutgoingPolicy.of(settings.http.outgoing_allow, loopback=True)
+        policy = OutgoingPolicy.of(settings.http.outgoing_allow, loopback=backend.sole)
         session = await stack.enter_async_context(open_session(policy=policy))
         caller = HttpCaller(session=session, policy=policy, clock=clock, observe=observe, user_agent=USER_AGENT)
-        limiter = EmbeddedLimiter(clock=clock)
         owner = f"{replica_of(settings)}/{boot}"
         credentials = RefreshingCredentials(
-            documents=store.documents,
+            documents=backend.documents,
             vault=vault,
             caller=caller,
             clock=clock,
@@ -133,7 +110,7 @@ async def open_ports(
                     operations=given.operations,
                     declared={provider.name: provider.limits for provider in providers.values()},
                 ),
-                limiter=limiter,
+                limiter=backend.limiter,
                 clock=clock,
                 observe=observe,
                 user_agent=USER_AGENT,
@@ -143,16 +120,19 @@ async def open_ports(
             )
 
         yield Ports(
-            documents=ShapedDocuments(store.documents, write_flat=settings.entities.shape == "flat"),
-            queue=ClaimCheckedQueue(store.queue, blobs, inline_bytes=settings.queue.inline_bytes, clock=clock),
+            documents=ShapedDocuments(backend.documents, write_flat=settings.entities.shape == "flat"),
+            queue=ClaimCheckedQueue(
+                backend.queue, backend.blobs, inline_bytes=settings.queue.inline_bytes, clock=clock
+            ),
             vault=vault,
-            limiter=limiter,
-            blobs=blobs,
+            limiter=backend.limiter,
+            blobs=backend.blobs,
             caller=caller,
             apis=apis,
             clock=clock,
             observe=observe,
             owner=owner,
-            engine=store.engine,
+            sole=backend.sole,
+            looks=backend.looks,
         )
         await asyncio.sleep(0)  # answers that are on their way reach their callers before the adapters close

@@ -17,7 +17,7 @@ from syncd import __version__
 from syncd.adapters.embedded.clock import SystemClock
 from syncd.bootstrap.control import Control, with_overlay
 from syncd.bootstrap.generation import Surroundings, build_generation
-from syncd.bootstrap.ports import Ports, open_ports
+from syncd.bootstrap.ports import open_ports
 from syncd.bootstrap.secrets import secrets_in
 from syncd.domain.errors import SyncdError
 from syncd.domain.ids import ulid
@@ -173,7 +173,8 @@ async def build_daemon(
         supervisor = Supervisor(clock=clock, observe=observe)
         loop_watch = LoopWatch(clock=clock, observe=observe)
         board = HealthBoard(version=__version__, roles=settings.daemon.roles, supervisor=supervisor, loop=loop_watch)
-        board.add(lambda: _store(ports))
+        for look in ports.looks:
+            board.add(look)
         board.add(lambda: _clock(clock))
         ticker = Ticker(clock=clock, observe=observe)
         control = Control(board=board, ports=ports, telemetry=telemetry, logs=logs, ticker=ticker)
@@ -184,7 +185,7 @@ async def build_daemon(
             control=control,
             events=LiveEvents(clock=clock),
             metrics=telemetry.render,
-            ticks=Ticks(documents=ports.documents, clock=clock, observe=observe, owner=ports.owner, alone=True),
+            ticks=Ticks(documents=ports.documents, clock=clock, observe=observe, owner=ports.owner, alone=ports.sole),
             own_token=own,
             extra_handlers=extra_handlers or {},
             extra_jobs=tuple(extra_jobs),
@@ -263,15 +264,6 @@ def _write_private(path: Path, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text + "\n")
-
-
-def _store(ports: Ports) -> Component:
-    fault = ports.engine.fault
-    if fault is None:
-        return Component("store", "ok")
-    return Component(
-        "store", "degraded" if isinstance(fault, SyncdError) and fault.retry != "never" else "failed", str(fault)
-    )
 
 
 def _clock(clock: SystemClock) -> Component:

@@ -15,6 +15,7 @@ from syncd.cli.output import print_json, print_rows
 from syncd.domain.jsontypes import Json
 from syncd.settings import ConfigurationError, Loaded, Problem, Settings, catalogue, names
 from syncd.settings.effective import effective
+from syncd.settings.partners import PORTS
 from syncd.settings.sections.http import is_loopback
 from syncd.settings.sections.jobs import AVAILABLE
 from syncd.settings.tomltext import annotated
@@ -135,7 +136,10 @@ def offline_findings(loaded: Loaded) -> Iterator[Finding]:
     yield _row("files", "ok", ", ".join(files) or "none: built-in defaults and the environment")
     yield _row("roles", "ok", ", ".join(settings.daemon.roles))
     backend = settings.backend
-    yield _row("backend", "ok", f"documents, queue, vault, limiter, blobs: {backend.documents}")
+    chosen = {port: getattr(backend, port) for port in PORTS}
+    same = len(set(chosen.values())) == 1
+    where = f"{', '.join(chosen)}: {backend.documents}" if same else ", ".join(f"{k}: {v}" for k, v in chosen.items())
+    yield _row("backend", "ok", where)
     yield _data_directory(settings.daemon.data_dir)
     yield from _listener(loaded)
     yield _trigger(loaded)

@@ -14,7 +14,6 @@ from syncd.settings.migration import Migration, migrate
 
 _HEADINGS = {
     "mapped": "Maps",
-    "waiting": "Maps, and waits for a later release",
     "wrong": "Maps, but the value is wrong",
     "obsolete": "Obsolete",
     "unknown": "Not known",
@@ -76,9 +75,6 @@ def _report(migration: Migration) -> None:
             )
     if migration.missing:
         print_rows([{"missing": text} for text in migration.missing], {"missing": "name"}, "table", title="Missing")
-    waiting = [row.name for row in migration.rows if row.verdict == "waiting"]
-    if waiting:
-        click.echo(f"While syncd has no adapter for them, take these out of its environment: {', '.join(waiting)}")
 
 
 def _write(target: Path, text: str, *, force: bool) -> None:

@@ -3,77 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
-from syncd.settings.errors import DEFAULT, Problem, Source
-from syncd.settings.root import Settings
-from syncd.settings.sections.backend import AVAILABLE, SELECTORS
+from syncd.settings import partners
+from syncd.settings.errors import DEFAULT, Problem
 from syncd.settings.sections.http import is_loopback
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
-    settings: Settings
-    sources: Mapping[str, Source]
-    """Of keys that are set; a key that is not here has its default."""
-    environ: Mapping[str, str]
-    """Process environment and env files, merged: for naming what was probably meant."""
-
-    def source(self, key: str) -> Source | None:
-        return self.sources.get(key)
-
-    def is_set(self, key: str) -> bool:
-        return self.sources.get(key, DEFAULT).kind not in {"default", "preset"}
-
-    def place(self, key: str) -> str:
-        return f"{key} ({self.sources.get(key, DEFAULT)})"
-
-
-Check = Callable[[Situation], Iterator[Problem]]
-
-
-def backend(now: Situation) -> Iterator[Problem]:
-    """Adapters of other releases are recognised and refused; two that contradict each other are both named."""
-    reported: set[str] = set()
-    for key, (port, adapter, called) in SELECTORS.items():
-        if not now.is_set(key):
-            continue
-        reported.add(f"backend.{port}")
-        said = next(
-            (
-                choice
-                for choice, value in (
-                    (f"backend.{port}", getattr(now.settings.backend, port)),
-                    ("backend.preset", now.settings.backend.preset),
-                )
-                if now.is_set(choice) and value == "embedded"
-            ),
-            None,
-        )
-        name = now.sources[key].variable or now.sources[key].name if now.sources[key].kind != "file" else key
-        if said is not None:
-            text = f"selects {called}, but {now.place(said)} says embedded"
-            yield Problem(
-                text=text,
-                fix=f"take one of the two back: unset {name} to stay embedded",
-                key=key,
-                source=now.source(key),
-            )
-        elif adapter not in AVAILABLE:
-            text = f"selects {called} ({port}), which this release does not have yet"
-            fix = f"unset {name} to run on the embedded backend, or wait for a release that has it"
-            yield Problem(text=text, fix=fix, key=key, source=now.source(key))
-    if now.settings.backend.preset not in AVAILABLE:
-        text = f"the preset {now.settings.backend.preset!r} is not in this release yet"
-        yield Problem(text=text, fix='allowed: "embedded"', key="backend.preset", source=now.source("backend.preset"))
-        return
-    for port in ("documents", "queue", "vault", "limiter", "blobs"):
-        key, adapter = f"backend.{port}", getattr(now.settings.backend, port)
-        if adapter not in AVAILABLE and key not in reported:
-            text = f"the adapter {adapter!r} is not in this release yet"
-            yield Problem(text=text, fix='allowed: "embedded"', key=key, source=now.source(key))
+from syncd.settings.situation import Check, Situation
 
 
 def exposure(now: Situation) -> Iterator[Problem]:
@@ -178,4 +114,14 @@ def roles(now: Situation) -> Iterator[Problem]:
         yield Problem(text="is empty", fix=fix, key="daemon.roles", source=now.source("daemon.roles"))
 
 
-CHECKS: tuple[Check, ...] = (roles, backend, exposure, tokens, finops, queues, sizes)
+CHECKS: tuple[Check, ...] = (
+    roles,
+    partners.contradictions,
+    partners.needs,
+    partners.partners,
+    exposure,
+    tokens,
+    finops,
+    queues,
+    sizes,
+)

@@ -12,7 +12,7 @@ from syncd.settings.catalogue import Key, Path, Table
 from syncd.settings.envfile import Variable
 from syncd.settings.errors import Problem, Source
 from syncd.settings.references import is_reference
-from syncd.settings.sections.backend import PRESETS
+from syncd.settings.sections.backend import PRESETS, SELECTORS
 from syncd.settings.tomlfile import TomlFile
 
 #: Flags of `syncd run` by the key that they set.
@@ -51,6 +51,25 @@ def preset_layer(preset: str) -> Layer:
     values = PRESETS.get(preset, {})
     source = Source("preset", preset)
     return Layer([Entry(path=tuple(key.split(".")), value=value, source=source) for key, value in values.items()])
+
+
+def selected_layer(winners: Mapping[Path, Entry]) -> Layer:
+    """What names of services choose where nobody chose otherwise. Messages or documents that are shared bring the rest of their
+    preset along: then the data directory is taken for passing, and replicas for several."""
+    layer = Layer()
+    for key, (port, adapter, _) in SELECTORS.items():
+        entry = winners.get(tuple(key.split(".")))
+        if entry is None or ("backend", "preset") in winners:
+            continue
+        source = Source("preset", f"{key} is set")
+        if port in ("documents", "queue"):
+            layer.entries += [
+                Entry(path=tuple(name.split(".")), value=value, source=source)
+                for name, value in PRESETS["azure"].items()
+                if name.startswith("daemon.")
+            ]
+        layer.entries.append(Entry(path=("backend", port), value=adapter, source=source))
+    return layer
 
 
 def file_layer(file: TomlFile) -> Layer:

@@ -11,12 +11,13 @@ from syncd.domain.jsontypes import Json
 from syncd.domain.secrets import Secret
 from syncd.settings import catalogue, layers, names
 from syncd.settings.catalogue import Key, Path
-from syncd.settings.checks import CHECKS, Situation
+from syncd.settings.checks import CHECKS
 from syncd.settings.envfile import EnvFile, Variable, read_env_file
 from syncd.settings.errors import DEFAULT, ConfigurationError, Problem, Source
 from syncd.settings.layers import Entry, Layer
 from syncd.settings.resolution import MISSING, Resolution
 from syncd.settings.root import Settings
+from syncd.settings.situation import Situation
 from syncd.settings.tomlfile import TomlFile, read_toml
 from syncd.settings.validation import validated
 
@@ -152,6 +153,7 @@ def _load(inputs: Inputs) -> Loaded:
     preset = winners.get(("backend", "preset"))
     chosen = resolution.value(preset.entry) if preset else "embedded"
     base = layers.preset_layer(chosen if isinstance(chosen, str) else "embedded")
+    base.entries += layers.selected_layer({path: winner.entry for path, winner in winners.items()}).entries
     winners = {**{entry.path: _Winner(entry) for entry in base.entries}, **winners}
     values = {
         path: value for path, winner in winners.items() if (value := resolution.value(winner.entry)) is not MISSING

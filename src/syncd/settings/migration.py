@@ -15,11 +15,10 @@ from syncd.settings.envfile import EnvFile, Variable, parse_env_file
 from syncd.settings.errors import ConfigurationError, Problem
 from syncd.settings.hostfile import host_rows, is_host_file
 from syncd.settings.loading import load
-from syncd.settings.sections.backend import AVAILABLE, SELECTORS
 from syncd.settings.tomlfile import read_text
 from syncd.settings.tomltext import header, toml_key, toml_value
 
-Verdict = Literal["mapped", "waiting", "obsolete", "unknown", "wrong"]
+Verdict = Literal["mapped", "obsolete", "unknown", "wrong"]
 
 #: Where one of the first is set, the others are needed for the same work.
 _BELONG_TOGETHER: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
@@ -144,10 +143,6 @@ def _mapped(migration: Migration, variable: Variable, path: Path, honoured: name
     if wrong is not None:
         return Row(name=variable.name, verdict="wrong", key=dotted, detail=f"{wrong.text}; {wrong.fix}")
     migration.values[path] = _typed(key, value)
-    reason = _waits(path)
-    if reason:
-        migration.reasons[path] = reason
-        return Row(name=variable.name, verdict="waiting", key=dotted, detail=reason)
     remark = " (not used in this release)" if key.later else ""
     return Row(name=variable.name, verdict="mapped", key=dotted, detail=detail + remark)
 
@@ -158,7 +153,7 @@ def _rejection(path: Path, value: Json) -> Problem | None:
     try:
         load(None, flags={dotted: value})
     except ConfigurationError as error:
-        return next((p for p in error.problems if p.key.startswith(dotted) and "this release" not in p.text), None)
+        return next((p for p in error.problems if p.key.startswith(dotted)), None)
     return None
 
 
@@ -176,14 +171,6 @@ def _typed(key: Key, value: Json) -> Json:
     if isinstance(key.default, tuple):
         return [item.strip() for item in value.split(",") if item.strip()]
     return value
-
-
-def _waits(path: Path) -> str:
-    """Why a key is written commented out: it would select an adapter that this release does not have."""
-    for selector, (_, adapter, called) in SELECTORS.items():
-        if path[0] == selector.split(".")[0] and adapter not in AVAILABLE:
-            return f"waits for {called}, which this release does not have yet; until then syncd uses its embedded store"
-    return ""
 
 
 def _prune(migration: Migration, given: Mapping[str, Variable]) -> None:

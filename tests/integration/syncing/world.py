@@ -271,7 +271,8 @@ def _ports(
         clock=clock,
         observe=seen,
         owner=f"replica/{boot}",
-        engine=store.engine,
+        sole=True,
+        looks=(),
     )
 
 

@@ -9,6 +9,7 @@ from syncd.domain.secrets import Secret
 from syncd.settings import ConfigurationError, Loaded, Settings, find_config, load
 from syncd.settings.effective import effective
 from syncd.settings.names import HONOURED
+from syncd.settings.partners import PORTS
 from tests.unit.settings.conftest import Write
 
 Refused = Callable[..., list[str]]
@@ -155,12 +156,62 @@ def test_a_process_without_the_role_needs_nothing_of_the_trigger() -> None:
     assert load(None, environ={"FINOPS_SYNC_ENABLED": "true"}, flags=flags).settings.daemon.roles == ("webhooks",)
 
 
-@pytest.mark.parametrize("name", ["COSMOS_ENDPOINT", "SERVICE_BUS_CONNECTION_STRING", "KEY_VAULT_URL", "REDIS_URL"])
-def test_a_name_that_selects_a_missing_adapter_is_refused_and_says_what_to_do(name: str, refused: Refused) -> None:
-    (problem,) = refused(None, environ={name: "https://x.example/"})
-    assert f"environment {name}: " in problem
-    assert "this release does not have yet" in problem
-    assert f"unset {name}" in problem
+SERVICES = (
+    "COSMOS_ENDPOINT",
+    "SERVICE_BUS_CONNECTION_STRING",
+    "KEY_VAULT_URL",
+    "REDIS_URL",
+    "AZURE_STORAGE_CONNECTION_STRING",
+)
+#: One machine whose directory outlives the process: there parts of the backend may be embedded beside services.
+ALONE = {"SYNCD_LIMITS__MAX_REPLICAS": "1", "SYNCD_DAEMON__DATA_DIR_DURABLE": "true"}
+
+
+@pytest.mark.parametrize(
+    ("name", "port", "adapter"),
+    [
+        ("COSMOS_ENDPOINT", "documents", "cosmos"),
+        ("SERVICE_BUS_CONNECTION_STRING", "queue", "servicebus"),
+        ("KEY_VAULT_URL", "vault", "keyvault"),
+        ("REDIS_URL", "limiter", "redis"),
+        ("AZURE_STORAGE_CONNECTION_STRING", "blobs", "blob"),
+    ],
+)
+def test_an_existing_name_selects_its_adapter_and_nothing_else(name: str, port: str, adapter: str) -> None:
+    backend = load(None, environ={name: "https://x.example/", **ALONE}).settings.backend
+    chosen = {one: getattr(backend, one) for one in PORTS if getattr(backend, one) != "embedded"}
+    assert chosen == {port: adapter}
+
+
+def test_services_by_name_take_the_data_directory_for_passing_as_their_preset_does() -> None:
+    services = dict.fromkeys(SERVICES, "https://x.example/")
+    daemon = load(None, environ=services).settings.daemon
+    assert (daemon.data_dir_durable, daemon.lame_duck) == (False, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "port", "reason"),
+    [
+        ("COSMOS_ENDPOINT", "documents", "decide on documents of their own"),
+        ("SERVICE_BUS_CONNECTION_STRING", "queue", "messages that no other sees"),
+        ("KEY_VAULT_URL", "vault", "secrets lie on another machine"),
+        ("REDIS_URL", "limiter", "each replica would allow the whole limit"),
+        ("AZURE_STORAGE_CONNECTION_STRING", "blobs", "bodies lie on another machine"),
+    ],
+)
+def test_a_combination_that_cannot_keep_a_guarantee_is_refused_with_the_reason(
+    left_out: str, port: str, reason: str, refused: Refused
+) -> None:
+    environ = {name: "https://x.example/" for name in SERVICES if name != left_out}
+    (problem,) = refused(None, environ=environ)
+    assert problem.startswith(f"backend.{port}: 'embedded' beside ")
+    assert reason in problem
+    assert "limits.max_replicas = 1" in problem
+    alone = environ | {"SYNCD_LIMITS__MAX_REPLICAS": "1"}
+    if port != "limiter":
+        (problem,) = refused(None, environ=alone)
+        assert "lost with the data directory" in problem
+    assert load(None, environ=environ | ALONE)
 
 
 def test_a_selecting_name_against_a_file_that_says_embedded_names_both(write: Write, refused: Refused) -> None:
@@ -170,11 +221,24 @@ def test_a_selecting_name_against_a_file_that_says_embedded_names_both(write: Wr
     assert "backend.preset (syncd.toml:2) says embedded" in problem
 
 
-def test_a_preset_or_adapter_of_a_later_release_is_refused(write: Write, refused: Refused) -> None:
-    (preset,) = refused(write("syncd.toml", '[backend]\npreset = "azure"\n'))
-    assert "'azure' is not in this release yet" in preset
-    (adapter,) = refused(write("syncd.toml", '[backend]\nqueue = "servicebus"\n'))
-    assert "'servicebus' is not in this release yet" in adapter
+def test_a_chosen_service_without_its_address_is_refused(write: Write, refused: Refused) -> None:
+    problems = refused(write("syncd.toml", '[backend]\npreset = "azure"\n'))
+    assert [problem.split(": ")[0] for problem in problems] == [
+        "cosmos.endpoint",
+        "servicebus.connection_string",
+        "keyvault.url",
+        "redis.url",
+        "blob.connection_string",
+    ]
+    assert "set servicebus.connection_string or servicebus.namespace" in problems[1]
+    assert "backend.queue (preset azure) is 'servicebus'" in problems[1]
+
+
+def test_a_missing_extra_is_one_line_that_names_it(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("syncd.settings.partners.find_spec", lambda _module: None)
+    (problem,) = refused(None, environ=dict.fromkeys(SERVICES, "https://x.example/"))
+    assert "pip install 'syncd[azure]'" in problem
+    assert "cosmos, servicebus, keyvault, redis, blob" in problem
 
 
 def test_an_empty_name_counts_as_not_set_and_hides_the_env_file(write: Write) -> None:
@@ -187,9 +251,9 @@ def test_every_honoured_name_sets_its_key() -> None:
     for honoured in HONOURED:
         for text in texts.values():
             try:
-                loaded = load(None, environ={honoured.name: text})
+                loaded = load(None, environ=ALONE | {honoured.name: text})
             except ConfigurationError as error:
-                if any("this release" in problem.text or "is missing" in problem.text for problem in error.problems):
+                if any("is missing" in problem.text for problem in error.problems):
                     break
                 continue
             assert honoured.name in str(loaded.sources[".".join(honoured.path)])

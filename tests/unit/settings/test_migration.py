@@ -69,7 +69,7 @@ def test_the_file_and_the_env_file_it_came_from_work_together(write: Write) -> N
     assert loaded.settings.finops.enabled
 
 
-def test_names_of_missing_adapters_map_and_are_commented_so_that_the_file_loads(write: Write) -> None:
+def test_names_of_services_map_and_what_they_lack_beside_them_is_told(write: Write) -> None:
     env = write(
         ".env",
         "COSMOS_ENDPOINT=https://x.documents.azure.com:443/\nCOSMOS_KEY=CANARY==\nSERVICE_BUS_QUEUE=inb\n"
@@ -77,16 +77,23 @@ def test_names_of_missing_adapters_map_and_are_commented_so_that_the_file_loads(
         "SKIP_SUBSCRIPTIONS=a, b\nACI_DEFAULT_CPU=2.5\nCOSMOS_CONTAINER=sync-tasks\nCELERY_BROKER_URL=x\n",
     )
     migration = migrate([env])
-    waiting = {name for name, verdict in verdicts(migration).items() if verdict == "waiting"}
-    assert waiting == {"COSMOS_ENDPOINT", "COSMOS_KEY", "SERVICE_BUS_QUEUE", "REDIS_URL", "KEY_VAULT_URL"}
-    assert '# endpoint = "https://x.documents.azure.com:443/"' in migration.toml
+    assert '\nendpoint = "https://x.documents.azure.com:443/"' in migration.toml
     assert "COSMOS_DATABASE or COSMOS_DB_DATABASE is not set; it belongs to COSMOS_ENDPOINT" in migration.missing
+    missing = [text.split(":")[0] for text in migration.missing]
+    assert {"backend.queue", "backend.blobs"} <= set(missing)
     assert "CANARY" not in migration.toml + repr(migration)
-    settings = load(write("m.toml", migration.toml), environ={"INSTANCE_A": "x"}).settings
+    rest = {
+        "COSMOS_KEY": "k",
+        "REDIS_URL": "redis://h",
+        "INSTANCE_A": "x",
+        "SERVICE_BUS_CONNECTION_STRING": "Endpoint=sb://x/",
+        "AZURE_STORAGE_CONNECTION_STRING": "UseDevelopmentStorage=true",
+    }
+    settings = load(write("m.toml", migration.toml), environ=rest).settings
     assert settings.sync.batch_size == 200
     assert settings.scaler.skip_subscriptions == ("a", "b")
     assert settings.aci.cpu == 2.5
-    assert settings.backend.documents == "embedded"
+    assert settings.backend.documents == "cosmos"
 
 
 def test_wrong_values_are_told_and_left_out(write: Write) -> None:

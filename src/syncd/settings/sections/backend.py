@@ -30,14 +30,15 @@ PRESETS: dict[str, dict[str, object]] = {
         "daemon.lame_duck": 10.0,
     },
 }
-#: The adapters that this release has. Others are recognised and refused.
-AVAILABLE = frozenset({"embedded"})
 #: A key whose presence selects an adapter: key -> (port, adapter, what it is called).
 SELECTORS: dict[str, tuple[str, str, str]] = {
     "cosmos.endpoint": ("documents", "cosmos", "Cosmos DB"),
     "servicebus.connection_string": ("queue", "servicebus", "Service Bus"),
+    "servicebus.namespace": ("queue", "servicebus", "Service Bus"),
     "keyvault.url": ("vault", "keyvault", "Key Vault"),
     "redis.url": ("limiter", "redis", "Redis"),
+    "blob.connection_string": ("blobs", "blob", "Blob Storage"),
+    "blob.account_name": ("blobs", "blob", "Blob Storage"),
 }
 
 
@@ -53,6 +54,13 @@ class BackendSettings(Section):
     vault: Literal["embedded", "keyvault"] = setting("embedded", "Where secrets of connections are kept.", early=True)
     limiter: Literal["embedded", "redis"] = setting("embedded", "Where rate limits are counted.", early=True)
     blobs: Literal["embedded", "blob"] = setting("embedded", "Where large bodies and reports are kept.", early=True)
+    identity: Literal["default", "managed", "workload", "environment", "cli"] = setting(
+        "default",
+        "Who syncd is to Azure where no key or connection string is given. managed: the identity of the machine or container "
+        "(AZURE_CLIENT_ID picks one of several); workload: Kubernetes; environment: AZURE_TENANT_ID, AZURE_CLIENT_ID and a secret or "
+        "certificate; cli: whoever is logged in with az; default: the first of these that answers, which takes longest to fail.",
+        early=True,
+    )
     secret_key: SecretText | None = setting(
         None,
         "Text from which the key of the embedded vault is derived. Left out: a random key is made in the data directory with "

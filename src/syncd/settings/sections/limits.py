@@ -38,15 +38,20 @@ class LimitSettings(Section):
         unit="per minute",
     )
     fail_closed: Switch = setting(
-        False, "Refuse everything while the shared limiter is away, instead of using the fallback share.", later=True
+        False, "Refuse everything while the shared limiter is away, instead of using the fallback share.", restart=True
     )
     fallback_share: Number = setting(
         0.1,
         "Share of each limit kept free for replicas that are cut off from the shared limiter.",
         least=0,
         most=1,
-        later=True,
+        restart=True,
     )
     max_replicas: Whole = setting(
-        10, "Most replicas ever; a cut-off replica takes fallback_share / max_replicas.", least=1, most=1000, later=True
+        10,
+        "Most replicas ever; a cut-off replica takes fallback_share / max_replicas. 1 also says that parts of the backend may live in "
+        "this machine's data directory while others are shared.",
+        least=1,
+        most=1000,
+        restart=True,
     )

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from syncd.adapters.embedded.clock import SystemClock
-from syncd.adapters.embedded.store import open_store
 from syncd.domain.messages import Envelope, Lane
 from syncd.ports.queue import Complete, Delivery, Message, Next, Queue, Release
 from syncd.testing.clock import FrozenClock
+from tests.conformance.queues import BACKENDS, World, apart, world
 
 Q = "sync-outbound"
 
@@ -24,11 +23,15 @@ def clock() -> FrozenClock:
     return FrozenClock(1_700_000_000.0)
 
 
-@pytest.fixture(params=["embedded"])
-async def queue(request: pytest.FixtureRequest, tmp_path: Path, clock: FrozenClock) -> AsyncIterator[Queue]:
-    assert request.param == "embedded"
-    async with open_store(tmp_path, clock=clock, durable=False) as store:
-        yield store.queue
+@pytest.fixture(params=BACKENDS)
+async def backend(request: pytest.FixtureRequest, tmp_path: Path, clock: FrozenClock) -> AsyncIterator[World]:
+    async with world(request.param, tmp_path, clock) as backend:
+        yield backend
+
+
+@pytest.fixture
+def queue(backend: World) -> Queue:
+    return backend.queue
 
 
 def message(
@@ -276,23 +279,23 @@ async def test_everything_sent_is_delivered_once_to_competing_consumers(queue: Q
     assert sorted(taken) == sorted(f"m{n}" for n in range(300))
 
 
-async def test_a_handler_that_blocks_the_loop_for_two_lock_times_keeps_its_lease(tmp_path: Path) -> None:
-    async with open_store(tmp_path, clock=SystemClock(), durable=False) as store:
-        await store.queue.send(Q, [message()])
-        [delivery] = await store.queue.lease(Q, 1, duration=0.15)
-        until = time.perf_counter() + 0.3
+@pytest.mark.parametrize(("name", "lock"), [("embedded", 0.15), ("servicebus", 1.0)])
+async def test_a_handler_that_blocks_the_loop_for_two_lock_times_keeps_its_lease(
+    name: str, lock: float, tmp_path: Path
+) -> None:
+    async with apart(name, tmp_path, lock) as queue:
+        await queue.send(Q, [message()])
+        [delivery] = await queue.lease(Q, 1, duration=lock)
+        until = time.perf_counter() + 2 * lock
         while time.perf_counter() < until:  # a CPU-bound handler: the loop cannot run anything
             pass
-        assert await store.queue.lease(Q, 1, duration=0.15) == []
+        assert await queue.lease(Q, 1, duration=lock) == []
         assert not delivery.lease.lost
-        assert await store.queue.settle([Complete(delivery)]) == [True]
+        assert await queue.settle([Complete(delivery)]) == [True]
 
 
-async def test_a_new_boot_frees_what_the_old_one_had_leased_and_keeps_the_count(
-    tmp_path: Path, clock: FrozenClock
-) -> None:
-    async with open_store(tmp_path, clock=clock, durable=False) as store:
-        await store.queue.send(Q, [message("a"), message("b")])
-        assert len(await lease(store.queue)) == 2
-    async with open_store(tmp_path, clock=clock, durable=False) as store:
-        assert {(d.envelope.origin_id, d.deliveries) for d in await lease(store.queue)} == {("a", 2), ("b", 2)}
+async def test_a_new_boot_frees_what_the_old_one_had_leased_and_keeps_the_count(backend: World) -> None:
+    await backend.queue.send(Q, [message("a"), message("b")])
+    assert len(await lease(backend.queue)) == 2
+    queue = await backend.crash()
+    assert {(d.envelope.origin_id, d.deliveries) for d in await lease(queue)} == {("a", 2), ("b", 2)}

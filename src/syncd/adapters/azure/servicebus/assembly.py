@@ -1,0 +1,162 @@
+"""Puts the parts together on the I/O thread, where the SDK's objects live, and takes them apart in the order in which work flows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypedDict
+
+from azure.servicebus import ServiceBusSubQueue, TransportType
+from azure.servicebus.aio import ServiceBusClient
+
+from syncd.adapters.azure.servicebus.browsing import Browser
+from syncd.adapters.azure.servicebus.connection import Patience
+from syncd.adapters.azure.servicebus.consumer import Consumer, Source
+from syncd.adapters.azure.servicebus.deadletters import Graveyard
+from syncd.adapters.azure.servicebus.iothread import IoThread
+from syncd.adapters.azure.servicebus.link import Link
+from syncd.adapters.azure.servicebus.outbox import Outbox
+from syncd.adapters.azure.servicebus.queue import ServiceBusQueue
+from syncd.adapters.azure.servicebus.sending import Sending
+from syncd.adapters.azure.servicebus.wire import Wire
+from syncd.domain.errors import Invalid
+from syncd.domain.messages import Lane
+from syncd.ports.clock import Clock
+from syncd.ports.observe import Observe
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+
+#: How long one read of the SDK waits: what a turn on a connection may have to wait for another to end. Seconds.
+READ = 0.1
+
+
+class _Options(TypedDict, total=False):
+    retry_total: int
+    try_timeout: float
+    socket_timeout: float
+    connection_verify: str
+    custom_endpoint_address: str
+    transport_type: TransportType
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """How the namespace is reached and who we are."""
+
+    connection_string: str | None = None
+    namespace: str | None = None
+    credential: AsyncTokenCredential | None = None
+    """Asked for tokens on the I/O thread."""
+    ca_file: str | None = None
+    custom_endpoint: str | None = None
+
+    def client(self, patience: Patience) -> ServiceBusClient:
+        """Sends nothing. Raises Invalid where it says too little, or what the SDK cannot read."""
+        options: _Options = {"retry_total": 0, "try_timeout": patience.connect}
+        if self.ca_file is not None:
+            options["connection_verify"] = self.ca_file
+        if self.custom_endpoint is not None:
+            options["custom_endpoint_address"] = self.custom_endpoint
+            options["transport_type"] = TransportType.Amqp
+        try:
+            if self.connection_string is not None:
+                return ServiceBusClient.from_connection_string(self.connection_string, **options)
+        except ValueError as error:
+            raise Invalid(f"the connection string of Service Bus cannot be read: {error}") from error
+        if self.namespace is None or self.credential is None:
+            raise Invalid("Service Bus needs a connection string, or a namespace and a credential")
+        return ServiceBusClient(self.namespace, self.credential, **options)
+
+
+class Assembly:
+    """Made and closed on the I/O thread."""
+
+    def __init__(
+        self,
+        *,
+        thread: IoThread,
+        address: Address,
+        names: Mapping[str, str],
+        lanes: Sequence[Lane],
+        sender: str,
+        clock: Clock,
+        observe: Observe,
+        patience: Patience,
+    ) -> None:
+        self._client = address.client(patience)
+        self._clock = clock
+        self._observe = observe
+        self._patience = patience
+        self._wire = Wire(sender=sender)
+        self._lanes = lanes
+        self._consumers = {queue: self._consumer(queue, entity) for queue, entity in names.items()}
+        self._sendings = {queue: self._sending(entity) for queue, entity in names.items()}
+        self._browsers = {queue: self._browser(queue, entity) for queue, entity in names.items()}
+        self._graveyards = {queue: self._graveyard(queue, entity) for queue, entity in names.items()}
+        self.queue = ServiceBusQueue(
+            thread=thread,
+            clock=clock,
+            consumers=self._consumers,
+            sendings=self._sendings,
+            browsers=self._browsers,
+            graveyards=self._graveyards,
+        )
+
+    async def close(self) -> None:
+        """Sends end first, then what is leased and not worked on is released, then everything is closed."""
+        await asyncio.gather(*(sending.close() for sending in self._sendings.values()))
+        closing = [consumer.close() for consumer in self._consumers.values()]
+        closing += [browser.close() for browser in self._browsers.values()]
+        closing += [graveyard.close() for graveyard in self._graveyards.values()]
+        await asyncio.gather(*closing)
+        await self._client.close()
+
+    def _entities(self, entity: str) -> list[tuple[Lane, str]]:
+        return [(lane, entity if lane == "normal" else f"{entity}-{lane}") for lane in self._lanes]
+
+    def _link(self, lane: Lane, entity: str, *, dead: bool = False) -> Link:
+        make = partial(
+            self._client.get_queue_receiver,
+            entity,
+            socket_timeout=READ,
+            sub_queue=ServiceBusSubQueue.DEAD_LETTER if dead else None,
+        )
+        name = f"{entity}/$DeadLetterQueue" if dead else entity
+        return Link(
+            name, make, clock=self._clock, observe=self._observe, patience=self._patience, optional=lane != "normal"
+        )
+
+    def _consumer(self, queue: str, entity: str) -> Consumer:
+        return Consumer(
+            queue,
+            [Source(lane, self._link(lane, name), optional=lane != "normal") for lane, name in self._entities(entity)],
+            wire=self._wire,
+            clock=self._clock,
+            observe=self._observe,
+            patience=self._patience,
+        )
+
+    def _sending(self, entity: str) -> Sending:
+        outboxes = {
+            lane: Outbox(
+                name,
+                partial(self._client.get_queue_sender, name, socket_timeout=READ),
+                observe=self._observe,
+                patience=self._patience,
+                optional=lane != "normal",
+            )
+            for lane, name in self._entities(entity)
+        }
+        return Sending(outboxes, wire=self._wire, clock=self._clock, observe=self._observe)
+
+    def _browser(self, queue: str, entity: str) -> Browser:
+        links = {lane: self._link(lane, name) for lane, name in self._entities(entity)}
+        return Browser(queue, links, wire=self._wire, clock=self._clock)
+
+    def _graveyard(self, queue: str, entity: str) -> Graveyard:
+        links = [(lane, self._link(lane, name, dead=True)) for lane, name in self._entities(entity)]
+        return Graveyard(queue, links, wire=self._wire, clock=self._clock, look=self._patience.quick)

@@ -1,0 +1,348 @@
+"""One receiver of one entity. Everything on its connection takes turns, because the SDK reads and writes one socket under one lock.
+
+    take    asks for messages; the only one that waits, and whoever else wants the connection interrupts it
+    settle  what many callers settle at the same time leaves together
+    watch   renews locks, gives up what was abandoned, notices what was lost
+    probe   asks the broker something when it was silent for too long
+
+An interrupted poll loses nothing: messages that had come are its answer, those still on their way are the next one's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from azure.servicebus.exceptions import MessageAlreadySettled, MessageLockLostError, SessionLockLostError
+
+from syncd.adapters.azure.servicebus import sdk
+from syncd.adapters.azure.servicebus.connection import Connection, Patience, told
+from syncd.domain.errors import SyncdError
+from syncd.ports.clock import Clock
+from syncd.ports.observe import Observe
+
+if TYPE_CHECKING:
+    from azure.servicebus import ServiceBusReceivedMessage
+    from azure.servicebus.aio import ServiceBusReceiver
+
+    from syncd.adapters.azure.servicebus.leases import HeldLease
+
+_LOST = (MessageLockLostError, MessageAlreadySettled, SessionLockLostError)
+#: Settled by one turn; and messages asked for by one.
+MOST_AT_ONCE = 200
+#: Locks renewed by one request.
+MOST_RENEWED = 100
+#: How often held locks are looked at. Seconds.
+WATCH_EVERY = 0.1
+
+
+class How(Enum):
+    COMPLETE = "completing"
+    RELEASE = "releasing"
+    ABANDON = "abandoning"
+
+
+class Link:
+    def __init__(
+        self,
+        entity: str,
+        make: Callable[[], ServiceBusReceiver],
+        *,
+        clock: Clock,
+        observe: Observe,
+        patience: Patience,
+        optional: bool = False,
+    ) -> None:
+        """`optional`: that the entity does not exist is no news."""
+        self.entity = entity
+        self._clock = clock
+        self._observe = observe
+        self._patience = patience
+        self._connection: Connection[ServiceBusReceiver] = Connection(entity, make, observe, patience, optional)
+        self._turn = asyncio.Lock()
+        self._urgent = 0
+        self._poll: asyncio.Task[list[ServiceBusReceivedMessage]] | None = None
+        self._kept: list[ServiceBusReceivedMessage] = []
+        self._settling: list[tuple[HeldLease, How, asyncio.Future[bool]]] = []
+        self._flush: asyncio.Task[None] | None = None
+        self._held: set[HeldLease] = set()
+        self._watcher: asyncio.Task[None] | None = None
+        self._heard_at = 0.0
+        self._replies = 0
+
+    @property
+    def error(self) -> SyncdError | None:
+        return self._connection.error
+
+    @property
+    def held(self) -> set[HeldLease]:
+        return self._held
+
+    # Receiving
+
+    async def take(self, count: int, patience: float, *, gap: float | None = None) -> list[ServiceBusReceivedMessage]:
+        """Up to `count` messages; waits up to `patience` seconds for the first, and then while another comes within `gap`.
+
+        May be cancelled at any time: what had come by then is the next call's. Raises Unavailable or Overloaded.
+        """
+        loop = asyncio.get_running_loop()
+        until: float | None = None
+        count = min(count, MOST_AT_ONCE)
+        while True:
+            await self._probe()
+            async with self._turn:
+                receiver = await self._open()
+                until = until or loop.time() + patience  # connecting takes its own time
+                try:
+                    messages = await self._receive(receiver, count, until, gap)
+                except Exception as error:
+                    raise self._connection.failed(error, "receiving") from error
+            if messages:
+                self._heard()
+                return messages
+            if loop.time() >= until:
+                return []
+
+    async def _receive(
+        self, receiver: ServiceBusReceiver, count: int, until: float, gap: float | None
+    ) -> list[ServiceBusReceivedMessage]:
+        if self._kept or sdk.arrived(receiver) >= count:
+            kept, self._kept = self._kept, []
+            return kept or await receiver.receive_messages(count, max_wait_time=1)
+        wait = max(until - asyncio.get_running_loop().time(), 0.0) + 1
+        poll = self._poll = asyncio.create_task(receiver.receive_messages(count, max_wait_time=wait))
+        try:
+            await self._await_poll(receiver, poll, until, gap)
+        except asyncio.CancelledError:
+            await _stop(poll)
+            if not poll.cancelled() and poll.exception() is None:
+                self._kept = poll.result()
+            raise
+        finally:
+            self._poll = None
+            sdk.keep_arrivals(receiver)
+        if not poll.cancelled():
+            return poll.result()
+        came = sdk.arrived(receiver)
+        return await receiver.receive_messages(min(came, count), max_wait_time=1) if came else []
+
+    async def _await_poll(
+        self, receiver: ServiceBusReceiver, poll: asyncio.Task[object], until: float, gap: float | None
+    ) -> None:
+        """Until it has its messages; cut short for others, when no more come, and to ask whether anybody is there."""
+        loop = asyncio.get_running_loop()
+        seen, still = 0, 0
+        while not poll.done():
+            came, now = sdk.arrived(receiver), loop.time()
+            still = still + 1 if came and came == seen else 0
+            seen = came
+            silent = gap is None and now - self._heard_at >= self._patience.probe_every
+            if self._urgent or still >= 2 or silent or (now >= until and not came):
+                await _stop(poll)
+            else:
+                rest = max(until - now, 0.001)
+                await asyncio.wait(
+                    {poll}, timeout=gap / 2 if gap is not None else min(rest, self._patience.probe_every)
+                )
+
+    async def rest(self) -> None:
+        """Nobody asks any more: have the broker send nothing, and give back what it has sent."""
+        if self._connection.handler is None:
+            return
+        async with self._alone() as receiver:
+            await sdk.drain(receiver)
+            kept, self._kept = self._kept, []
+            for message in kept:
+                await sdk.release(receiver, message)
+
+    # Settling
+
+    def settle(self, lease: HeldLease, how: How) -> asyncio.Future[bool]:
+        """True once the broker has done it, False where the lock was lost. Fails with Unavailable or Overloaded."""
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._settling.append((lease, how, answer))
+        if self._flush is None or self._flush.done():
+            self._flush = asyncio.get_running_loop().create_task(self._settle_all())
+        return answer
+
+    async def _settle_all(self) -> None:
+        while self._settling:
+            batch, self._settling = self._settling[:MOST_AT_ONCE], self._settling[MOST_AT_ONCE:]
+            try:
+                async with self._alone() as receiver:
+                    answers = await asyncio.gather(
+                        *(self._settle(receiver, lease, how) for lease, how, _ in batch), return_exceptions=True
+                    )
+                    broken = next((answer for answer in answers if isinstance(answer, Exception)), None)
+                    if broken is None:
+                        self._heard()
+                    else:
+                        self._connection.failed(broken, "settling")
+            except SyncdError as error:
+                answers = [error] * len(batch)
+            for (lease, how, future), answer in zip(batch, answers, strict=True):
+                self._answer(lease, how, future, answer)
+
+    def _answer(self, lease: HeldLease, how: How, future: asyncio.Future[bool], answer: bool | BaseException) -> None:
+        if isinstance(answer, bool):
+            lease.ended = True
+            self._held.discard(lease)
+        if future.done():
+            return
+        if isinstance(answer, bool):
+            future.set_result(answer)
+        else:
+            future.set_exception(told(answer, f"Service Bus {self.entity}: {how.value} message {lease.sequence}"))
+
+    async def _settle(self, receiver: ServiceBusReceiver, lease: HeldLease, how: How) -> bool:
+        if lease.ended:
+            return False
+        try:
+            async with asyncio.timeout(self._patience.call):
+                if how is How.COMPLETE:
+                    await receiver.complete_message(lease.message)
+                elif how is How.ABANDON or not await sdk.release(receiver, lease.message):
+                    await receiver.abandon_message(lease.message)
+        except _LOST:
+            return False
+        return True
+
+    # Holding
+
+    def hold(self, lease: HeldLease) -> None:
+        self._held.add(lease)
+        if self._watcher is None or self._watcher.done():
+            self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while self._held:
+            await asyncio.sleep(
+                WATCH_EVERY
+            )  # real time: what is due is decided by the injected clock, which a test moves
+            with suppress(SyncdError):  # told by the connection; tried again until the lock has run out
+                await self.look_after()
+
+    async def look_after(self) -> None:
+        """Give up what was abandoned and is due, renew what is due, drop what is lost."""
+        now = self._clock.monotonic()
+        over = [lease for lease in self._held if lease.until is not None and now >= lease.until and not lease.ended]
+        if over:
+            await asyncio.gather(*(self.settle(lease, How.ABANDON) for lease in over))
+        for lease in [lease for lease in self._held if now >= lease.lock_ends]:
+            self._lose(lease)
+        due = [lease for lease in self._held if lease.renewing and now >= lease.renew_at and not lease.ended]
+        for start in range(0, len(due), MOST_RENEWED):
+            await self._renew(due[start : start + MOST_RENEWED])
+
+    async def _renew(self, leases: list[HeldLease]) -> None:
+        async with self._alone() as receiver:
+            self._replies += 1
+            ends: list[float | None]
+            try:
+                ends = [*await sdk.renew(receiver, [lease.message for lease in leases], self._patience.call)]
+            except _LOST:  # one of them, and the broker does not say which
+                ends = [await self._renew_one(receiver, lease) for lease in leases] if len(leases) > 1 else [None]
+            self._heard()
+        for lease, end in zip(leases, ends, strict=True):
+            if end is None:
+                self._lose(lease)
+            else:
+                lease.renewed(end)
+
+    async def _renew_one(self, receiver: ServiceBusReceiver, lease: HeldLease) -> float | None:
+        self._replies += 1
+        try:
+            [end] = await sdk.renew(receiver, [lease.message], self._patience.call)
+        except _LOST:
+            return None
+        return end
+
+    def _lose(self, lease: HeldLease) -> None:
+        if not lease.ended:
+            lease.ended = True
+            self._observe("lock_lost", entity=self.entity, sequence=lease.sequence)
+        self._held.discard(lease)
+
+    # Other calls
+
+    async def peek(self, count: int, after: int) -> list[ServiceBusReceivedMessage]:
+        """Messages with a greater sequence number than `after`, whatever their state, oldest first."""
+        async with self._alone() as receiver:
+            messages = await receiver.peek_messages(count, sequence_number=after + 1, timeout=self._patience.call)
+            self._replies += 1
+            self._heard()
+            return list(messages)
+
+    async def _probe(self) -> None:
+        silent = asyncio.get_running_loop().time() - self._heard_at
+        if self._connection.handler is None or silent < self._patience.probe_every:
+            return
+        async with self._alone() as receiver:
+            await receiver.peek_messages(1, timeout=self._patience.probe)
+            self._replies += 1
+            self._heard()
+
+    async def close(self) -> None:
+        """Release nothing that is held; its locks run out."""
+        for task in (self._watcher, self._flush, self._poll):
+            if task is not None:
+                task.cancel()
+        await self._connection.close()
+
+    # The connection
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[ServiceBusReceiver]:
+        """The connection, with the poll interrupted. What goes wrong inside closes it and leaves as an error of ours."""
+        self._urgent += 1
+        if self._poll is not None:
+            self._poll.cancel()
+        try:
+            await self._turn.acquire()
+        finally:
+            self._urgent -= 1
+        try:
+            receiver = await self._open()
+            try:
+                async with asyncio.timeout(self._patience.call + 1):
+                    yield receiver
+            except SyncdError:
+                raise
+            except Exception as error:
+                raise self._connection.failed(error, "calling") from error
+        finally:
+            self._turn.release()
+
+    async def _open(self) -> ServiceBusReceiver:
+        self._recycle()
+        fresh = self._connection.handler is None
+        receiver = await self._connection.open()
+        if fresh:
+            self._replies = 0
+            self._heard_at = asyncio.get_running_loop().time()
+            sdk.keep_arrivals(receiver)
+        return receiver
+
+    def _recycle(self) -> None:
+        """Between two turns nothing is on its way; what is held is settled by its lock's token on the new connection."""
+        connection, patience = self._connection, self._patience
+        if connection.handler is None:
+            return
+        age = asyncio.get_running_loop().time() - connection.opened_at
+        if self._replies >= patience.recycle_replies or (age >= patience.recycle_after and not self._held):
+            self._observe("receiver_recycled", entity=self.entity, replies=self._replies)
+            connection.drop()
+
+    def _heard(self) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
+        self._connection.proved()
+
+
+async def _stop(poll: asyncio.Task[object]) -> None:
+    """Cancel it until it has ended: a read that ends at the same moment swallows the first cancellation (asyncio.wait_for)."""
+    while not poll.done():
+        poll.cancel()
+        await asyncio.wait({poll}, timeout=0.01)

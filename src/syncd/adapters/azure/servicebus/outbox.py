@@ -1,0 +1,148 @@
+"""One sender of one entity. Whatever concurrent callers send leaves as few batches as fit, one after the other.
+
+A batch is one transfer: all of it is stored, or nothing. What one caller sends is split only where it is too large for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from azure.servicebus.exceptions import MessageSizeExceededError, ServiceBusConnectionError, ServiceBusError
+
+from syncd.adapters.azure.servicebus.connection import Connection, Patience, told
+from syncd.domain.errors import Overloaded, SyncdError, TooLarge
+from syncd.ports.observe import Observe
+
+if TYPE_CHECKING:
+    from azure.servicebus import ServiceBusMessage, ServiceBusMessageBatch
+    from azure.servicebus.aio import ServiceBusSender
+
+#: Messages that may wait for one sender: beyond, the callers hear that it is too much.
+MOST_WAITING = 20_000
+#: Messages of one batch; the size decides before that.
+MOST_IN_BATCH = 500
+
+
+@dataclass(slots=True)
+class _Parcel:
+    """What one caller sends."""
+
+    messages: Sequence[ServiceBusMessage]
+    sent: asyncio.Future[None]
+
+
+class Outbox:
+    def __init__(
+        self,
+        entity: str,
+        make: Callable[[], ServiceBusSender],
+        *,
+        observe: Observe,
+        patience: Patience,
+        optional: bool = False,
+    ) -> None:
+        self.entity = entity
+        self._observe = observe
+        self._patience = patience
+        self._connection: Connection[ServiceBusSender] = Connection(entity, make, observe, patience, optional)
+        self._waiting: deque[_Parcel] = deque()
+        self._count = 0
+        self._flight: asyncio.Task[None] | None = None
+
+    def send(self, messages: Sequence[ServiceBusMessage]) -> asyncio.Future[None]:
+        """Done when all are durable. Fails with TooLarge, Overloaded or Unavailable; then some may be stored all the same."""
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._count + len(messages) > MOST_WAITING:
+            sent.set_exception(
+                Overloaded(f"Service Bus {self.entity}: {self._count} messages wait already", retry_after=1.0)
+            )
+            return sent
+        self._count += len(messages)
+        self._waiting.append(_Parcel(messages, sent))
+        if self._flight is None or self._flight.done():
+            self._flight = asyncio.get_running_loop().create_task(self._fly())
+        return sent
+
+    async def _fly(self) -> None:
+        while self._waiting:
+            parcels: list[_Parcel] = []
+            count = 0
+            while self._waiting and (not parcels or count + len(self._waiting[0].messages) <= MOST_IN_BATCH):
+                parcels.append(self._waiting.popleft())
+                count += len(parcels[-1].messages)
+            try:
+                await self._deliver(parcels)
+            finally:
+                self._count -= count
+
+    async def _deliver(self, parcels: list[_Parcel]) -> None:
+        try:
+            await self._attempt(parcels)
+        except SyncdError as error:
+            if len(parcels) > 1 and isinstance(error, TooLarge):
+                for parcel in parcels:  # one caller's message is too large, and that is nobody else's failure
+                    await self._deliver([parcel])
+                return
+            for parcel in parcels:
+                if not parcel.sent.done():
+                    parcel.sent.set_exception(error)
+            return
+        for parcel in parcels:
+            if not parcel.sent.done():
+                parcel.sent.set_result(None)
+
+    async def _attempt(self, parcels: list[_Parcel]) -> None:
+        """Twice where the first finds that the service has closed a link that lay idle (after ten minutes), or the broker moved."""
+        stale = self._connection.handler is not None
+        try:
+            await self._ship(parcels)
+        except ServiceBusConnectionError as error:
+            known = self._connection.failed(error, "sending")
+            if not stale:
+                raise known from error
+            self._connection.retry_now()
+            try:
+                await self._ship(parcels)
+            except (ServiceBusError, TimeoutError, OSError, ValueError) as again:
+                raise self._failed(again) from again
+        except (ServiceBusError, TimeoutError, OSError, ValueError) as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> SyncdError:
+        known = told(error, f"Service Bus {self.entity}: sending")
+        return known if isinstance(known, TooLarge) else self._connection.failed(error, "sending")
+
+    async def _ship(self, parcels: list[_Parcel]) -> None:
+        sender = await self._connection.open()
+        batch = await sender.create_message_batch()
+        for message in (message for parcel in parcels for message in parcel.messages):
+            try:
+                batch.add_message(message)
+                continue
+            except MessageSizeExceededError:
+                await self._send(sender, batch)
+                batch = await sender.create_message_batch()
+            try:
+                batch.add_message(message)
+            except MessageSizeExceededError:
+                await self._send(sender, message)  # alone it may pass: on Premium a message may be larger than a batch
+        await self._send(sender, batch)
+        self._connection.proved()
+
+    async def _send(self, sender: ServiceBusSender, what: ServiceBusMessageBatch | ServiceBusMessage) -> None:
+        async with asyncio.timeout(self._patience.call + 1):
+            await sender.send_messages(what, timeout=self._patience.call)
+
+    async def close(self) -> None:
+        """What waits is sent first, for as long as one call may take."""
+        if self._flight is not None and not self._flight.done():
+            await asyncio.wait({self._flight}, timeout=self._patience.call)
+            self._flight.cancel()
+        for parcel in self._waiting:
+            if not parcel.sent.done():
+                parcel.sent.set_exception(Overloaded(f"Service Bus {self.entity}: closing"))
+        await self._connection.close()

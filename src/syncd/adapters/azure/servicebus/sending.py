@@ -1,0 +1,130 @@
+"""One queue as a producer: each message goes to the entity of its lane, where that exists."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Mapping, Sequence
+
+from syncd.adapters.azure.servicebus.connection import LANE_PAUSE, says_missing
+from syncd.adapters.azure.servicebus.iothread import Reply
+from syncd.adapters.azure.servicebus.outbox import Outbox
+from syncd.adapters.azure.servicebus.wire import LONGEST_ID, Wire
+from syncd.domain.errors import SyncdError
+from syncd.domain.ids import digest
+from syncd.domain.messages import Lane
+from syncd.ports.clock import Clock
+from syncd.ports.observe import Observe
+from syncd.ports.queue import Message
+
+
+class Sending:
+    def __init__(self, outboxes: Mapping[Lane, Outbox], *, wire: Wire, clock: Clock, observe: Observe) -> None:
+        self._outboxes = outboxes
+        self._wire = wire
+        self._clock = clock
+        self._observe = observe
+        self._absent_until: dict[Lane, float] = {}
+        self._sessions = False
+        """The entity requires sessions, as it has said when it refused a message without."""
+
+    @property
+    def lanes_exist(self) -> bool:
+        return len(self._outboxes) > 1 and not self._absent_until
+
+    def send(self, messages: Sequence[Message], reply: Reply[None]) -> None:
+        """On the I/O thread. One lane, as nearly always, takes no task of its own."""
+        lanes = {self._lane(message) for message in messages}
+        if len(lanes) == 1 and not self._sessions and (lane := lanes.pop()) == "normal":
+            sent = self._put(lane, messages)
+            sent.add_done_callback(lambda done: self._sent(done, messages, reply))
+            return
+        asyncio.get_running_loop().create_task(self._send_and_tell(messages, reply))
+
+    def _sent(self, done: asyncio.Future[None], messages: Sequence[Message], reply: Reply[None]) -> None:
+        error = done.exception()
+        if error is None:
+            reply.give(None)
+        elif _wants_session(error) and not self._sessions:
+            self._sessions = True
+            asyncio.get_running_loop().create_task(self._send_and_tell(messages, reply))
+        else:
+            reply.fail(error)
+
+    async def _send_and_tell(self, messages: Sequence[Message], reply: Reply[None]) -> None:
+        try:
+            await self._send(messages)
+        except SyncdError as error:
+            reply.fail(error)
+        else:
+            reply.give(None)
+
+    async def _send(self, messages: Sequence[Message], *, repeated: bool = False, session: str | None = None) -> None:
+        by_lane: dict[Lane, list[Message]] = {}
+        for message in messages:
+            by_lane.setdefault(self._lane(message), []).append(message)
+        for lane, group in by_lane.items():
+            try:
+                await self._put(lane, group, repeated=repeated, session=session)
+            except SyncdError as error:
+                if lane != "normal" and says_missing(error):
+                    self._absent_until[lane] = asyncio.get_running_loop().time() + LANE_PAUSE
+                    self._observe("lane_absent", entity=self._outboxes[lane].entity)
+                    await self._put("normal", group, repeated=repeated, session=session)
+                elif _wants_session(error) and not self._sessions:
+                    self._sessions = True
+                    await self._put(lane, group, repeated=repeated, session=session)
+                else:
+                    raise
+
+    async def send_next(self, message: Message, *, session: str | None) -> None:
+        """The next hop, in the session of the one before."""
+        await self._send([message], repeated=True, session=session)
+
+    def _put(
+        self, lane: Lane, messages: Sequence[Message], *, repeated: bool = False, session: str | None = None
+    ) -> asyncio.Future[None]:
+        now = self._clock.now()
+        return self._outboxes[lane].send(
+            [
+                self._wire.outgoing(
+                    message,
+                    now=now,
+                    repeated=repeated,
+                    session=session or (session_of(message) if self._sessions else None),
+                )
+                for message in messages
+            ]
+        )
+
+    def _lane(self, message: Message) -> Lane:
+        lane = message.envelope.lane
+        if lane not in self._outboxes:
+            return "normal"
+        if self._absent_until:
+            if asyncio.get_running_loop().time() < self._absent_until.get(lane, -math.inf):
+                return "normal"
+            self._absent_until.pop(lane, None)
+        return lane
+
+    async def close(self) -> None:
+        await asyncio.gather(*(outbox.close() for outbox in self._outboxes.values()))
+
+
+def session_of(message: Message) -> str:
+    """The session of a message for an entity that requires one: the integration, as existing producers have it; else what keeps the
+    messages of one connection, or at least of one unit of work, together."""
+    integration: object = None
+    if message.body[:1] == b"{":
+        try:
+            integration = json.loads(message.body).get("integrationId")
+        except ValueError:
+            integration = None
+    envelope = message.envelope
+    session = integration if isinstance(integration, str) and integration else envelope.group or envelope.origin_id
+    return session if len(session) <= LONGEST_ID else digest(session)
+
+
+def _wants_session(error: BaseException) -> bool:
+    return "sessionid was not set" in str(error).lower()

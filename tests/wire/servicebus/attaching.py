@@ -129,6 +129,7 @@ def _with_session(connection: Connection, end: Consumer) -> None:
 
     if not settled():
         sessions.waiting.append(settled)
+        connection.broker.namespace.note("waiting for a session", entity=end.path)
         # The client waits by its own clock, so this is real time whatever the double's clock does.
         asyncio.get_running_loop().call_later(seconds, give_up)
 

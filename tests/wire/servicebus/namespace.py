@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -44,7 +43,8 @@ class Happening:
     at: float
     what: str
     """`send`, `duplicate`, `receive`, `complete`, `abandon`, `release`, `defer`, `dead-letter`, `renew`, `lock expired`,
-    `expired`, `cancel`, `management`, `attach`, `detach`, `open`, `close`, `token`, `refused`."""
+    `expired`, `cancel`, `management`, `attach`, `detach`, `open`, `close`, `token`,
+    `waiting for a session`, `refused`, `protocol error`."""
     facts: dict[str, object]
 
     def __getattr__(self, name: str) -> object:
@@ -71,6 +71,8 @@ class Namespace:
         self._numbers = count(1)
         self.log: list[Happening] = []
         self.record = record
+        self.watchers: list[Callable[[], None]] = []
+        """Called after each line of the log."""
         self.queues: dict[str, Entity] = {}
         self.topics: dict[str, Topic] = {}
         self.on_change: Callable[[], None] = lambda: None
@@ -119,13 +121,13 @@ class Namespace:
             finally:
                 for wait in waits:
                     wait.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await wait
             self.expire()
 
     def note(self, what: str, **facts: object) -> None:
         if self.record:
             self.log.append(Happening(self.now(), what, facts))
+            for watcher in self.watchers:
+                watcher()
 
     # Entities
 

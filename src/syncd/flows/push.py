@@ -11,11 +11,11 @@ the lease. An effect carries the key of its link, so that sending it again is th
 
 from __future__ import annotations
 
+import json
 import random
 from typing import TYPE_CHECKING, assert_never
 
 from syncd.domain.errors import Conflict, Invalid, NotUnderstood, Rejected, SyncdError
-from syncd.domain.jsonbody import parse_object
 from syncd.domain.outcomes import DONE, Outcome, Park, Retry, Snooze
 from syncd.domain.pushing import LEASE, begin, due_at, lease_until, look_again, sending
 from syncd.domain.records import is_alias, owes
@@ -27,10 +27,10 @@ from syncd.flows.pushledger import GONE, PushLedger
 from syncd.flows.pushtargets import Leased, Target, Targets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
     from syncd.domain.errors import Bin
-    from syncd.domain.jsontypes import JsonObject
+    from syncd.domain.jsontypes import Json, JsonObject
     from syncd.domain.messages import Envelope
     from syncd.flows.intake import Intake
     from syncd.flows.subscriptions import Subscriptions
@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 #: How often one message reads again what a conditional write found changed, before it waits.
 _REREADS = 3
 _ATTEMPTS = 12
+
+
+def _nothing() -> None:
+    """Nobody waits for the answer."""
 
 
 class Push:
@@ -72,8 +76,9 @@ class Push:
         self._retries = retries
         self._lease_seconds = lease
 
-    async def handle(self, envelope: Envelope, body: bytes) -> Outcome:
-        """Work on one message of kind `push`. Raises what the store raises: the message is then tried again."""
+    async def handle(self, envelope: Envelope, body: bytes, answered: Callable[[], None] = _nothing) -> Outcome:
+        """Work on one message of kind `push`. Raises what the store raises: the message is then tried again. `answered` is called when
+        all that is left is to write down what the provider has taken."""
         entity_id, connection_id = _addressed(body)
         for reread in range(_REREADS):
             leased = await self._lease(entity_id, connection_id, envelope)
@@ -83,7 +88,7 @@ class Push:
                 # Lists do not show the tag that this system compares: without a look, its first write would be a blind one.
                 outcome = await self._reread(leased, envelope)
             else:
-                outcome = await self._send(leased, envelope)
+                outcome = await self._send(leased, envelope, answered)
             if outcome is not None:
                 return outcome
         until = self._clock.now() + 1.0
@@ -171,7 +176,7 @@ class Push:
                 return Snooze(until=believed, reason="a create got no answer; it is looked for when it can be seen")
         return None
 
-    async def _send(self, leased: Leased, envelope: Envelope) -> Outcome | None:
+    async def _send(self, leased: Leased, envelope: Envelope, answered: Callable[[], None]) -> Outcome | None:
         """Call the provider and record. None: the object had changed there, is merged, and what is owed must be looked at again."""
         target, wanted = leased.target, leased.wanted
         started = self._clock.monotonic()
@@ -184,6 +189,7 @@ class Push:
             return await self._reread(leased, envelope)
         except SyncdError as error:
             return await self._failed(leased, error, envelope)
+        answered()
         rules = rules_of(target.connection, leased.document.data["type"])
         await self._ledger.record(leased.document, leased.connection_id, wanted, record, leased.term, rules=rules)
         self._observe(
@@ -345,7 +351,12 @@ def _debt(body: bytes) -> tuple[str, str] | None:
 
 def _addressed(body: bytes) -> tuple[str, str]:
     """Entity and connection of a hint. Raises NotUnderstood."""
-    fields: Mapping[str, object] = parse_object(body)
+    try:
+        fields: Json = json.loads(body)  # of our own writing, unlike what providers and producers send
+    except (ValueError, RecursionError) as error:
+        raise NotUnderstood(f"the message is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise NotUnderstood("the message is no JSON object")
     entity_id, connection_id = fields.get("entityId"), fields.get("connectionId")
     if not (isinstance(entity_id, str) and isinstance(connection_id, str)) or is_alias(entity_id):
         raise NotUnderstood("the message does not name an entity and a connection")

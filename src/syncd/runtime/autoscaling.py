@@ -13,13 +13,14 @@ CROWDED_LOOP = 0.25
 
 
 #: Messages leased ahead of free receivers cover about so much work, and are at most so many. Seconds; messages.
-AHEAD = 0.02
+AHEAD = 0.05
 MOST_AHEAD = 512
 
 
 def ahead(receivers: int, handling: float) -> int:
-    """How many to lease beyond the free receivers, where a unit takes `handling` seconds: none for real work, hundreds for units so
-    short that each lease's commit would be the bottleneck. All of them are worked on within moments, so a crash counts few."""
+    """How many to lease beyond the free receivers, where a unit takes `handling` seconds: none for long work, so many for calls of
+    milliseconds that no receiver waits for a lease's commit, hundreds for units so short that each commit would be the bottleneck.
+    All of them are worked on within moments, so a crash counts few."""
     return min(MOST_AHEAD, int(receivers * AHEAD / handling)) if handling > 0 else 0
 
 
@@ -33,7 +34,7 @@ class Receivers:
         self._shrink_at = now + SHRINK_AFTER
         self._busy_at = now
         self.handling = 1.0
-        """Seconds that a handler takes, as a running mean; begins high, so that nothing is leased ahead before it is known."""
+        """Seconds that a unit keeps its receiver, as a running mean; begins high, so that nothing is leased ahead before it is known."""
 
     def handled(self, seconds: float) -> None:
         self.handling += (seconds - self.handling) * 0.05

@@ -12,6 +12,10 @@ from syncd.ports.clock import Clock
 from syncd.ports.queue import Delivery
 
 
+def _nothing() -> None:
+    """Of work without a receiver."""
+
+
 @dataclass(slots=True)
 class Work:
     """A leased message with the signals its handler looks at between steps."""
@@ -28,6 +32,11 @@ class Work:
     """The handler is over and its outcome is on its way to the store."""
     abandoned: bool = False
     """It swallowed its cancellation; its receiver and its lease were given up."""
+    answered: Callable[[], None] = _nothing
+    """For a handler to call once the other system has answered, and what is left only waits for the store: its receiver, and its
+    place in the group, are for the next unit meanwhile."""
+    let_go: bool = False
+    """They are."""
 
     @property
     def envelope(self) -> Envelope:

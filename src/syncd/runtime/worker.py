@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from syncd.domain.errors import Overloaded, Unavailable
@@ -59,6 +60,8 @@ class Worker:
         self._observe = observe
         self._loop_lag = loop_lag
         self._units: dict[asyncio.Task[None], _Unit] = {}
+        #: How many of them have let go of their receivers and only wait for the store.
+        self._let_go = 0
         self._groups: Counter[str] = Counter()
         self._abandoned: set[asyncio.Task[None]] = set()
         self._waiting: deque[Delivery] = deque()
@@ -77,6 +80,11 @@ class Worker:
     def in_flight(self) -> int:
         return len(self._units)
 
+    @property
+    def _busy(self) -> int:
+        """Receivers that have a unit."""
+        return len(self._units) - self._let_go
+
     def _limits(self) -> WorkerLimits:
         return self._workload().limits.get(self.name, WorkerLimits())
 
@@ -84,7 +92,7 @@ class Worker:
         while not self._stopping:
             self.receivers.adopt(self._limits())
             room = self.receivers.target + ahead(self.receivers.target, self.receivers.handling)
-            free = room - len(self._units) - len(self._waiting) - self._executor.recording
+            free = room - self._busy - len(self._waiting) - self._executor.recording
             if free <= 0 or free < room // 4:
                 # Leasing a slot at a time would cost a commit each; a quarter free keeps the others busy meanwhile.
                 self._changed.clear()
@@ -176,7 +184,7 @@ class Worker:
 
     def _start(self) -> None:
         """Begin what waits, as far as receivers and group caps allow."""
-        while len(self._units) < self.receivers.target and (unit := self._take()) is not None:
+        while self._busy < self.receivers.target and (unit := self._take()) is not None:
             task = asyncio.create_task(self._receive(unit))
             self._units[task] = unit
             task.add_done_callback(self._ended)
@@ -199,6 +207,7 @@ class Worker:
             now = self._clock.monotonic()
             work = Work(delivery, delivery.body, self._clock, now + limits.slice)
             unit = _Unit(work, workload, now, now + limits.soft_limit, now + limits.hard_limit)
+            work.answered = partial(self._answered, unit)
         if surplus:
             self._returning = asyncio.create_task(self._give_back(surplus), name=f"{self.name}:surplus")
         return unit
@@ -216,9 +225,10 @@ class Worker:
                 self._queue.abandon(work.delivery)
             if work.abandoned:
                 return  # its place was given away long ago
-            self.receivers.handled(self._clock.monotonic() - unit.began)
-            self._leave_group(work)
-            unit = self._take() if len(self._units) <= self.receivers.target else None
+            if not work.let_go:
+                self.receivers.handled(self._clock.monotonic() - unit.began)
+            self._leave(work)
+            unit = self._take() if self._busy <= self.receivers.target else None
             if unit is not None:
                 self._units[task] = unit
         del self._units[task]
@@ -232,13 +242,30 @@ class Worker:
         self._abandoned.discard(task)
         unit = self._units.pop(task, None)
         if unit is not None:  # cancelled
-            self._leave_group(unit.work)
+            self._leave(unit.work)
             if not unit.work.recording:  # before it had run at all
                 self._returning = asyncio.create_task(self._give_back([unit.work.delivery]))
         self._start()
         self._changed.set()
 
-    def _leave_group(self, work: Work) -> None:
+    def _answered(self, unit: _Unit) -> None:
+        """Its receiver takes the next unit now. Only of as many as there are receivers: a store that is slower than the other systems
+        holds them up."""
+        work = unit.work
+        if work.let_go or work.recording or work.abandoned or self._let_go >= self.receivers.target:
+            return
+        self.receivers.handled(self._clock.monotonic() - unit.began)
+        self._leave(work)
+        work.let_go = True
+        self._let_go += 1
+        self._start()
+        self._changed.set()
+
+    def _leave(self, work: Work) -> None:
+        """Its place is free; of one that has let go it was before."""
+        if work.let_go:
+            self._let_go -= 1
+            return
         group = work.envelope.group
         if group is not None:
             full = self._groups[group] >= self.receivers.limits.per_group
@@ -253,7 +280,7 @@ class Worker:
         self._observe("unit_abandoned", queue=self.name, kind=work.envelope.kind, originId=work.envelope.origin_id)
         work.abandoned = True
         del self._units[task]
-        self._leave_group(work)
+        self._leave(work)
         self._abandoned.add(task)
         self._queue.abandon(work.delivery)
         self._changed.set()

@@ -149,6 +149,68 @@ async def test_a_group_never_has_more_units_in_flight_than_its_cap_and_others_pa
         await b.until(lambda: len(b.seen) == 7)
 
 
+async def test_a_unit_that_has_its_answer_lets_the_next_begin_and_as_many_wait_for_the_store_as_there_are_receivers(
+    tmp_path: Path,
+) -> None:
+    gates: dict[str, asyncio.Event] = {}
+    calling: list[str] = []
+
+    async def handle(work: Work) -> Outcome:
+        name = work.envelope.origin_id
+        gates[name] = asyncio.Event()
+        calling.append(name)
+        await gates[name].wait()
+        calling.remove(name)
+        work.answered()
+        work.answered()  # saying it twice is saying it once
+        gates[name].clear()
+        await gates[name].wait()  # for the store
+        return DONE
+
+    async with bench(tmp_path, handle, limits=WorkerLimits(minimum=1, maximum=1, group_cap=1)) as b:
+        for name in ("m0", "m1", "m2"):
+            await b.send(name, group="a")
+        await b.until(lambda: calling == ["m0"])
+        gates["m0"].set()
+        await b.until(lambda: calling == ["m1"])
+        # Answered as well, and keeps its receiver: there is none left that the store does not hold up.
+        gates["m1"].set()
+        await b.until(lambda: not calling)
+        assert (b.worker.in_flight, len(b.seen)) == (2, 2)
+        gates["m0"].set()
+        gates["m1"].set()
+        await b.until(lambda: calling == ["m2"])
+        assert b.worker.in_flight == 1
+        gates["m2"].set()
+        await b.until(lambda: not calling)
+        gates["m2"].set()
+        await b.quiet()
+
+
+async def test_a_unit_that_is_cut_after_its_answer_gives_its_message_back_and_its_place_once(tmp_path: Path) -> None:
+    calls = 0
+
+    async def handle(work: Work) -> Outcome:
+        nonlocal calls
+        calls += 1
+        work.answered()
+        if calls == 1:
+            await asyncio.Event().wait()
+        return DONE
+
+    limits = WorkerLimits(minimum=1, maximum=1, group_cap=1)
+    async with bench(tmp_path, handle, limits=limits, hard_limit=10.0, soft_limit=5.0) as b:
+        await b.send("m0", group="a")
+        await b.until(lambda: len(b.seen) == 1)
+        await b.clock.advance(11)
+        await b.until(lambda: len(b.seen) == 2)
+        await b.quiet()
+        for name in ("m1", "m2"):
+            await b.send(name, group="a")
+        await b.until(lambda: len(b.seen) == 4)
+        await b.quiet()
+
+
 async def test_receivers_grow_to_the_maximum_under_load_and_no_further(tmp_path: Path) -> None:
     gate = asyncio.Event()
     async with bench(tmp_path, holding(gate), limits=WorkerLimits(minimum=1, maximum=6)) as b:

@@ -14,6 +14,8 @@ from syncd.adapters.embedded.faults import mapped
 from syncd.adapters.embedded.files import connect_read_only
 
 Result = TypeVar("Result")
+#: Requests for which waking another thread is worth it: a point read takes some 10 us, a wake-up as much.
+_SHARE = 16
 #: Who waits, and what it gets: futures of different results share one list, hence Any.
 Answer = tuple["asyncio.Future[Any]", object]
 #: Function, its arguments, who waits; Any as above.
@@ -66,7 +68,7 @@ class Readers:
 
     def _hand_over(self) -> None:
         requests, self._gathering = self._gathering, []
-        share = -(-len(requests) // len(self._threads))
+        share = max(-(-len(requests) // len(self._threads)), _SHARE)
         for start in range(0, len(requests), share):
             self._inbox.append(requests[start : start + share])
             self._wake.release()

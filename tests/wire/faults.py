@@ -41,6 +41,13 @@ class Faults:
         self._standing: Fault | None = None
         self._silence: asyncio.Event | None = None
         self._asked = asyncio.Event()
+        self._awaited: list[tuple[str, asyncio.Event]] = []
+
+    async def seen(self, request: str) -> None:
+        """Until a request that begins so has come, from now on: `seen("GET /deletedsecrets/")`."""
+        event = asyncio.Event()
+        self._awaited.append((request, event))
+        await event.wait()
 
     def answer(self, status: int, **more: Any) -> None:
         self._next.append(Fault(status=status, **more))
@@ -55,14 +62,20 @@ class Faults:
         self._next.clear()
         self._standing = None
 
+    def release(self) -> None:
+        """End the silence before its block does."""
+        assert self._silence is not None
+        self._silence.set()
+        self._silence = None
+
     @asynccontextmanager
     async def silent(self) -> AsyncIterator[asyncio.Event]:
         self._silence, self._asked = asyncio.Event(), asyncio.Event()
         try:
             yield self._asked
         finally:
-            self._silence.set()
-            self._silence = None
+            if self._silence is not None:
+                self.release()
 
     def _taken(self, request: web.Request) -> Fault | None:
         if self._next and self._next[0].method in (None, request.method):
@@ -70,10 +83,16 @@ class Faults:
         standing = self._standing
         return standing if standing is not None and standing.method in (None, request.method) else None
 
+    def _note(self, request: str) -> None:
+        self.log.append(request)
+        for awaited, event in self._awaited:
+            if request.startswith(awaited):
+                event.set()
+
     def middleware(self) -> Any:
         @web.middleware
         async def faulty(request: web.Request, handler: Handler) -> web.StreamResponse:
-            self.log.append(f"{request.method} {request.path}")
+            self._note(f"{request.method} {request.path}")
             if self._silence is not None:
                 self._asked.set()
                 await self._silence.wait()

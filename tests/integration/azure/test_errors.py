@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from aiohttp.client_exceptions import ClientConnectorError, ClientOSError, InvalidURL, ServerDisconnectedError
 from azure.core import exceptions as core
 from azure.cosmos import exceptions as cosmos
 from azure.identity import CredentialUnavailableError
@@ -108,6 +109,10 @@ def http(status: int, headers: Mapping[str, str] = {}, kind: type[Exception] = c
 
 ROWS: list[tuple[Exception, type[SyncdError]]] = [
     (core.ServiceRequestError("refused"), Unavailable),
+    (core.ServiceRequestError("cut", error=ServerDisconnectedError()), ServerFault),
+    (core.ServiceRequestError("reset", error=ClientOSError(104, "reset")), ServerFault),
+    (core.ServiceRequestError("refused", error=ClientConnectorError(None, OSError(111, "no"))), Unavailable),  # type: ignore[arg-type]  # the key is only for its text
+    (core.ServiceRequestError("url", error=InvalidURL("x")), Unavailable),
     (core.ServiceRequestTimeoutError("no connection"), Unavailable),
     (core.ServiceResponseError("lost"), ServerFault),
     (core.ServiceResponseTimeoutError("silent"), TimedOut),

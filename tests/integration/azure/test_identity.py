@@ -105,7 +105,7 @@ async def test_forgetting_while_tokens_are_being_asked_for_fails_none_of_them(id
         await asked.wait()
         credential.forget()
         other = asyncio.create_task(credential.get_token(SCOPE))
-        identity.faults._silence.set()  # type: ignore[union-attr]  # it is set inside the block
+        identity.faults.release()
         assert (await waiting).token
         assert (await other).token
 

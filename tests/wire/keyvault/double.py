@@ -54,7 +54,7 @@ class KeyVaultDouble:
 
     def write_ca(self, directory: Path) -> str:
         """The file for `ca_file`."""
-        path = directory / "keyvault-ca.pem"
+        path = directory / f"keyvault-ca-{id(self):x}.pem"
         self._ca.cert_pem.write_to_path(str(path))
         return str(path)
 

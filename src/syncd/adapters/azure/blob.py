@@ -64,17 +64,18 @@ async def open_blob_storage(
     account_key: Secret | None = None,
     credential: Credential | None = None,
     ca_file: str | None = None,
+    timeout: float = TIMEOUT,
 ) -> AsyncIterator[BlobStorage]:
     """By connection string, or by account (`https://<name>.blob.core.windows.net`) with its key or our identity. Nothing is asked
-    yet, so that a start during an outage goes on; the container is made by the first put where it is missing. Raises Invalid for
-    what can be no account."""
+    yet, so that a start during an outage goes on; the container is made by the first put where it is missing. `timeout`: seconds
+    for each request. Raises Invalid for what can be no account."""
 
     def told(*, operation: str, outcome: str, duration: float) -> None:
         observe("blob_call", operation=operation, outcome=outcome, duration=duration)
 
-    service = _client(connection_string, account_url, account_key, credential, ca_file)
+    service = _client(connection_string, account_url, account_key, credential, ca_file, timeout)
     where = f"Blob Storage {service.url.rstrip('/')}/{container}"
-    calls = Calls(where, credential=credential, clock=clock, told=told, timeout=TIMEOUT)
+    calls = Calls(where, credential=credential, clock=clock, told=told, timeout=timeout)
     try:
         yield BlobStorage(container=service.get_container_client(container), calls=calls)
     finally:
@@ -87,13 +88,14 @@ def _client(
     account_key: Secret | None,
     credential: Credential | None,
     ca_file: str | None,
+    timeout: float,
 ) -> BlobServiceClient:
     # Its own class of retries: one repetition at once, for a connection that was closed while idle; statuses go to the caller.
     retries = ExponentialRetry(initial_backoff=0, random_jitter_range=0, retry_total=1, retry_status=0)
     options: dict[str, Any] = {  # mixed types, by the SDK
         "retry_policy": retries,
         "connection_timeout": 5.0,
-        "read_timeout": TIMEOUT,
+        "read_timeout": timeout,
         "connection_verify": ca_file or True,
         "max_single_get_size": RANGE,
         "max_chunk_get_size": RANGE,

@@ -63,6 +63,8 @@ STATUSES: Final[dict[int, type[SyncdError]]] = {
     504: ServerFault,
 }
 
+_NOT_SENT: Final = "azure.core.exceptions.ServiceRequestError"
+
 #: Service Bus asks clients for this patience after `server-busy` and tells no number.
 #: https://learn.microsoft.com/azure/service-bus-messaging/service-bus-messaging-exceptions-latest (ServiceBusy)
 SERVER_BUSY_WAIT: Final = 10.0
@@ -81,7 +83,7 @@ BY_NETWORK: Final = frozenset(
 #: Class by full name -> what it becomes. SyncdError itself is "our own mistake": retried, then for us to act.
 ERRORS: Final[dict[str, type[SyncdError] | str]] = {
     # -- azure-core: all HTTP services
-    "azure.core.exceptions.ServiceRequestError": Unavailable,  # refused, DNS, TLS: not sent
+    "azure.core.exceptions.ServiceRequestError": Unavailable,  # refused, DNS, TLS: not sent; but see `_row`
     "azure.core.exceptions.ServiceRequestTimeoutError": Unavailable,  # no connection in time: not sent
     "azure.core.exceptions.ServiceResponseError": ServerFault,
     "azure.core.exceptions.ServiceResponseTimeoutError": TimedOut,
@@ -143,7 +145,8 @@ ERRORS: Final[dict[str, type[SyncdError] | str]] = {
     "azure.servicebus._pyamqp.error.MessageSettlementUnconfirmed": TimedOut,
     "azure.servicebus._pyamqp._transport.UnexpectedFrame": Unavailable,
     # -- what the transports let through: aiohttp while a body is streamed, sockets, TLS
-    "aiohttp.client_exceptions.ClientConnectorError": Unavailable,
+    "aiohttp.client_exceptions.ClientConnectorError": Unavailable,  # with DNS, certificate and TLS subclasses
+    "aiohttp.client_exceptions.InvalidURL": Unavailable,
     "aiohttp.client_exceptions.ClientError": ServerFault,
     "ssl.SSLCertVerificationError": Unavailable,
     "socket.gaierror": Unavailable,
@@ -170,6 +173,9 @@ def mapped(error: BaseException, *, what: str, right: str | None = None) -> Sync
     if isinstance(error, SyncdError):
         return error
     name, kind = _row(error)
+    if name == _NOT_SENT:
+        # azure-core's transport (1.41, aiohttp) says so of a connection that broke after sending too; what is inside knows.
+        name, kind = _inside(error, name, kind)
     status = getattr(error, "status_code", None)
     if kind is BY_STATUS:
         kind = _by_status(status)
@@ -188,6 +194,12 @@ def mapped(error: BaseException, *, what: str, right: str | None = None) -> Sync
     if issubclass(kind, Failure):
         return kind(text, retry_after=retry_after)
     return kind(text)
+
+
+def _inside(error: BaseException, name: str, kind: type[SyncdError] | str) -> tuple[str, type[SyncdError] | str]:
+    inner = getattr(error, "inner_exception", None)
+    found = ("", kind) if inner is None else _row(inner)
+    return found if found[0].startswith("aiohttp.") else (name, kind)
 
 
 @contextmanager
@@ -229,8 +241,17 @@ def retry_after_of(error: BaseException) -> float | None:
 
 
 def _row(error: BaseException) -> tuple[str, type[SyncdError] | str]:
+    """The name of the class whose row decides, and the row; no name where there is none.
+
+    ServiceRequestError promises that no request was sent, but azure-core's transport raises it for every ClientError of aiohttp,
+    a connection that broke before the answer among them (azure/core/pipeline/transport/_aiohttp.py): what is inside decides.
+    """
     for kind in type(error).__mro__:
         name = f"{kind.__module__}.{kind.__qualname__}"
+        if name == "azure.core.exceptions.ServiceRequestError":
+            inner = getattr(error, "inner_exception", None)
+            if isinstance(inner, BaseException) and inner is not error and _row(inner)[0]:
+                return name, _row(inner)[1]
         if name in ERRORS:
             return name, ERRORS[name]
     return "", SyncdError
@@ -244,10 +265,14 @@ def _by_status(status: object) -> type[SyncdError]:
 
 def _said(error: BaseException, status: object) -> str:
     """One line of what the service said, with its status and code, and without what must not be logged."""
-    lines = str(getattr(error, "message", None) or error).strip().splitlines() or [type(error).__name__]
+    lines = str(getattr(error, "message", None) or error).strip().splitlines() or [_unsaid(error)]
     text = _SECRET.sub(r"\1\2***", lines[0].strip())[:_TOLD]
     facts = [str(fact) for fact in (status, *sorted(_codes(error))) if fact and str(fact) not in text]
     return f"{' '.join(facts)}: {text}" if facts else text
+
+
+def _unsaid(error: BaseException) -> str:
+    return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
 
 
 def _codes(error: BaseException) -> set[str]:

@@ -63,12 +63,13 @@ async def open_key_vault(
     verify_challenge: bool = True,
     cache_seconds: float = 900.0,
     cache_size: int = 1000,
+    timeout: float = TIMEOUT,
 ) -> AsyncIterator[KeyVault]:
     """Nothing is asked yet, so that a start during an outage goes on. Raises Invalid for an address that is none of a vault.
 
     `ca_file`: certificates to trust instead of the system's. `verify_challenge`: refuse to send a token where the vault's host is
     not below the host that it names as its audience; off only for a vault under a made-up address. `cache_seconds`: how long a
-    value may still be used here after it was disabled elsewhere.
+    value may still be used here after it was disabled elsewhere. `timeout`: seconds for one method.
     """
     if not url.lower().startswith("https://"):
         raise Invalid(f"{url!r} is no address of a Key Vault: it begins with https://, https://<name>.vault.azure.net")
@@ -83,7 +84,7 @@ async def open_key_vault(
         connection_verify=ca_file or True,
         **PATIENCE,
     )
-    calls = Calls(f"Key Vault {url}", credential=credential, clock=clock, told=told, timeout=TIMEOUT)
+    calls = Calls(f"Key Vault {url}", credential=credential, clock=clock, told=told, timeout=timeout)
     cache = VersionCache(size=cache_size, seconds=cache_seconds, clock=clock)
     try:
         yield KeyVault(client=client, calls=calls, cache=cache, clock=clock, observe=observe)
@@ -141,8 +142,6 @@ class KeyVault:
         await self._disable(name, gone)
         if keep is None and found:
             await self._delete(name)
-        for version in gone:
-            self._cache.drop((name, version))
         return len(gone)
 
     async def rotate_key(self) -> int:
@@ -218,6 +217,8 @@ class KeyVault:
                     await self._client.update_secret_properties(name, version, enabled=False)
                 except ResourceNotFoundError:  # deleted by another one meanwhile
                     return
+                finally:
+                    self._cache.drop((name, version))
 
         for ended in await asyncio.gather(*[one(version) for version in versions], return_exceptions=True):
             if ended is not None:

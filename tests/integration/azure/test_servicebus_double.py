@@ -12,13 +12,8 @@ from azure.servicebus import NEXT_AVAILABLE_SESSION, ServiceBusMessage, ServiceB
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver
 
 from syncd.testing.clock import FrozenClock
+from tests.integration.azure.servicebus_clients import client_of
 from tests.wire.servicebus import QueueSpec, ServiceBusDouble, SubscriptionSpec, TopicSpec, service_bus
-
-
-def client_of(double: ServiceBusDouble, **options: object) -> ServiceBusClient:
-    """One attempt for each call, and none of the SDK's long waits for a socket."""
-    quick: dict[str, object] = {"retry_total": 0, "socket_timeout": 0.05, **options}
-    return ServiceBusClient.from_connection_string(double.connection_string, **quick)  # type: ignore[arg-type]  # the SDK's own options
 
 
 @pytest.fixture

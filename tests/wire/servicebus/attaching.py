@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import proton
-from proton import Condition, Link
+from proton import Condition, Link, Terminus
 
 from tests.wire.servicebus.links import Consumer, LinkEnd, Producer
 from tests.wire.servicebus.namespace import MANAGEMENT, entity_path
@@ -45,6 +45,7 @@ def refuse(connection: Connection, link: Link, path: str, refused: Refused) -> N
     Source: MicrosoftDocs, service-bus-amqp-protocol-guide ("Create link").
     """
     connection.broker.namespace.note("refused", entity=path, operation="attach", condition=refused.condition)
+    link.source.type = link.target.type = Terminus.UNSPECIFIED
     link.open()
     close(link, refused)
 

@@ -97,10 +97,12 @@ class Connection(asyncio.Protocol):
     def _events(self) -> None:
         while (event := self._collector.peek()) is not None:
             kind = event.type
-            if kind == Event.DELIVERY:
-                event.delivery.link.end.delivery(event.delivery)
-            elif kind == Event.LINK_FLOW:
-                if (end := getattr(event.link, "end", None)) is not None:
+            if kind in (Event.DELIVERY, Event.LINK_FLOW):
+                # A link that was refused or detached has no end any more: what was on its way there is dropped.
+                end = getattr(event.link, "end", None)
+                if end is not None and kind == Event.DELIVERY:
+                    end.delivery(event.delivery)
+                elif end is not None:
                     end.flow()
             else:
                 self._lifecycle(kind, event)
@@ -116,9 +118,7 @@ class Connection(asyncio.Protocol):
             attaching.attach(self, event.link)
         elif kind in (Event.LINK_REMOTE_CLOSE, Event.LINK_REMOTE_DETACH):
             if (end := getattr(event.link, "end", None)) is not None:
-                end.gone()
-                if end in self.links:
-                    self.links.remove(end)
+                self._part(end)
             event.link.close()
         elif kind == Event.SESSION_REMOTE_CLOSE:
             event.session.close()
@@ -129,11 +129,14 @@ class Connection(asyncio.Protocol):
 
     def detach(self, link: LinkEnd, refused: Refused) -> None:
         """Close one link with the reason."""
-        link.gone()
-        if link in self.links:
-            self.links.remove(link)
+        self._part(link)
         attaching.close(link.link, refused)
         self.flush_soon()
+
+    def _part(self, link: LinkEnd) -> None:
+        link.link.end = None
+        self.links.remove(link)
+        link.gone()
 
     def flush_soon(self) -> None:
         """Write once, after everything that is happening now."""

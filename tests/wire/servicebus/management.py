@@ -69,6 +69,8 @@ def _receive_deferred(namespace: Namespace, path: str, body: Body) -> Reply:
 
 def _settle(namespace: Namespace, path: str, body: Body) -> Reply:
     entity = namespace.usable(path)
+    if (session := body.get("session-id")) is not None:
+        entity.sessions.held(str(session))
     status = body["disposition-status"]
     for token in _tokens(body):
         if status == "completed":

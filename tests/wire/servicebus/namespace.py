@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from tests.wire.servicebus.entity import Entity
 from tests.wire.servicebus.message import Message
-from tests.wire.servicebus.refusal import DISABLED, NOT_FOUND, Refused
+from tests.wire.servicebus.refusal import DISABLED, NOT_ALLOWED, NOT_FOUND, Refused
 from tests.wire.servicebus.specs import EntitySpec, QueueSpec, SubscriptionSpec, TopicSpec
 from tests.wire.servicebus.sqlfilter import Filter
 
@@ -213,6 +213,8 @@ class Namespace:
             entity = self.queues.get(name)
         if dead and entity is not None:
             entity = entity.dead
+        if entity is None and name in self.topics:
+            raise Refused(NOT_ALLOWED, f"'{path}' is a topic: receive from one of its subscriptions")
         if entity is None:
             raise Refused(NOT_FOUND, f"The messaging entity '{path}' could not be found")
         return entity
@@ -223,11 +225,20 @@ class Namespace:
             raise Refused(DISABLED, f"The messaging entity '{path}' is disabled")
         return entity
 
+    def exists(self, path: str) -> None:
+        """Raises Refused if there is no such entity, disabled or not."""
+        if path.lower() not in self.topics:
+            self.source(path)
+
     def target(self, path: str) -> Entity | Topic:
         """What one sends to. Raises Refused."""
-        topic = self.topics.get(path.lower())
+        name = path.lower()
+        topic = self.topics.get(name)
         if topic is None:
-            return self.usable(path)
+            entity = self.usable(path)
+            if name.endswith(DEAD_LETTERS) or "/subscriptions/" in name:
+                raise Refused(NOT_ALLOWED, f"Nothing can be sent to '{path}': only the service puts messages there")
+            return entity
         if not topic.spec.enabled:
             raise Refused(DISABLED, f"The messaging entity '{path}' is disabled")
         return topic

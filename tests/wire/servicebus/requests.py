@@ -89,7 +89,7 @@ class ManagementRequests(Requests):
     def __init__(self, connection: Connection, link: Link, path: str) -> None:
         super().__init__(connection, link, path)
         self.entity_path = path[: -len(MANAGEMENT)]
-        self.namespace.target(self.entity_path)
+        self.namespace.exists(self.entity_path)
 
     def answer(self, request: proton.Message) -> proton.Message | None:
         operation = str((request.properties or {}).get("operation", ""))

@@ -1,6 +1,6 @@
 """`make bench`: every figure that the README shows, each beside its reference of the same run.
 
-    python -m tests.benchmarks [name ...]      webhooks jobs batch deep idle recovery documents limiter planner process
+    python -m tests.benchmarks [name ...]      webhooks jobs batch deep idle recovery documents limiter shared planner process
                                                pull push latency
 
 Each benchmark runs in a process of its own: what one left behind in memory must not weigh on the next.
@@ -26,6 +26,7 @@ from tests.benchmarks import (
     pulls,
     pushes,
     queue_references,
+    shared_limiter,
     webhooks,
 )
 from tests.benchmarks.world import run
@@ -123,6 +124,25 @@ def _limiter() -> list[Row]:
     return [("limiter, three levels, in process", f"**{rate:,.0f}/s**", "-", "200,000/s")]
 
 
+def _shared() -> list[Row]:
+    f = asyncio.run(shared_limiter.measure())
+    empty = f"redis-py, one EVALSHA of an empty script for each: {f['empty']:,.0f}/s"
+    return [
+        (
+            "limiter over Redis, three levels, 64 callers at once",
+            f"{f['take']:,.0f}/s, **{f['take ratio']:.2f} x**",
+            empty,
+            "0.8 x",
+        ),
+        (
+            f"- with blocks of at most {shared_limiter.BLOCK} units taken ahead",
+            f"{f['leased']:,.0f}/s, **{f['leased ratio']:.1f} x**",
+            empty,
+            "5 x",
+        ),
+    ]
+
+
 def _planner() -> list[Row]:
     due, none = asyncio.run(planner.measure())
     return [
@@ -195,6 +215,7 @@ BENCHMARKS: dict[str, Callable[[], list[Row]]] = {
     "recovery": _recovery,
     "documents": _documents,
     "limiter": _limiter,
+    "shared": _shared,
     "planner": _planner,
     "process": _process,
     "pull": _pull,

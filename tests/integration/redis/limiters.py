@@ -1,4 +1,4 @@
-"""Limiters over a server of one's own, each with a namespace that nobody has used."""
+"""Limiters on a server of one's own, each with a namespace that nobody has used."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from syncd.adapters.redis.checking import prepare_redis
 from syncd.adapters.redis.limiter import RedisLimiter, open_redis_limiter
 from syncd.ports.clock import Clock
 from syncd.ports.observe import Observe, ignore
-from tests.integration.redis.server import RedisServer
 
 
 @asynccontextmanager
 async def opened(
-    server: RedisServer,
+    url: str,
     *,
     clock: Clock,
     observe: Observe = ignore,
@@ -31,9 +30,9 @@ async def opened(
     """`prepared`: Redis is known to be new, so that nobody waits for what it may have forgotten."""
     tag = tag or secrets.token_hex(4)
     if prepared:
-        await prepare_redis(url=server.url, tag=tag)
+        await prepare_redis(url=url, tag=tag)
     async with open_redis_limiter(
-        url=server.url,
+        url=url,
         clock=clock,
         observe=observe,
         fallback_share=fallback_share,

@@ -49,7 +49,7 @@ class Both:
         self.life = 0
         self.runner = asyncio.Runner()
         self.stack = AsyncExitStack()
-        limiter = opened(server, clock=self.clock, fallback_share=0.0, time_source=lambda: self.now)
+        limiter = opened(server.url, clock=self.clock, fallback_share=0.0, time_source=lambda: self.now)
         self.limiter = self.runner.run(self.stack.enter_async_context(limiter))
 
     def close(self) -> None:

@@ -13,7 +13,9 @@ from importlib.resources import files
 from syncd.domain.errors import Invalid
 from syncd.ports.limiter import Level
 
-SCRIPT = "".join((files(__package__) / name).read_text("utf-8") for name in ("window.lua", "decide.lua")).encode()
+SCRIPT = "".join(
+    (files(__package__) / name).read_text("utf-8") for name in ("window.lua", "planning.lua", "decide.lua")
+).encode()
 #: How EVALSHA names it: not for security.
 SHA = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
 #: Ten years: sums of microseconds stay exact in Lua's numbers. Seconds.

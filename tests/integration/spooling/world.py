@@ -23,11 +23,12 @@ from syncd.flows.spooling import COMPONENT, Spooling
 from syncd.http.server import Server
 from syncd.http.services import HttpLimits, Services
 from syncd.ports.control import Component
+from syncd.ports.vault import Vault
 from syncd.runtime.health import HealthBoard
 from syncd.runtime.loopwatch import LoopWatch
 from syncd.runtime.supervision import Supervisor
 from syncd.testing.clock import FrozenClock
-from syncd.testing.crash import CrashAt
+from syncd.testing.crash import Crash, CrashAt
 from tests.integration.http.world import Answer
 from tests.integration.spooling.broker import Broker, Line
 from tests.integration.webhooks import Seen, World, github, issue
@@ -44,6 +45,7 @@ class Front:
     line: Line
     server: Server
     client: aiohttp.ClientSession
+    crash: CrashAt
     serving: asyncio.Task[None] | None = field(default=None, init=False)
 
     @property
@@ -88,13 +90,16 @@ class Front:
         self.serving = asyncio.create_task(self.spooling.run())
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Let time pass until it is so."""
+        """Let time pass until it is so. Raises Crash where the world has ended."""
         while not condition():
-            if self.serving is not None and self.serving.done():
-                self.serving.result()
+            if self.crash.dead:
+                raise Crash(self.crash.last)
             if self.clock.sleeping:
                 await self.clock.advance(0.05)
-            await asyncio.sleep(0)  # the disk answers from its thread
+            if self.serving is None:
+                await asyncio.sleep(0)  # the disk answers from its thread
+            elif (await asyncio.wait([self.serving], timeout=0.001))[0]:
+                self.serving.result()
 
     async def drained(self) -> None:
         if self.serving is None:
@@ -117,14 +122,17 @@ async def opened(
     max_bytes: int = 64 * 1024 * 1024,
     enqueue_timeout: float = 5.0,
     register: bool = True,
+    vault: Vault | None = None,
     **fields: Any,
 ) -> AsyncIterator[Front]:
+    """A world on the store in `directory`. `vault`: one that outlives it, where many are opened."""
     clock, line, crash, seen = clock or FrozenClock(), line or Line(), crash or CrashAt(), Seen()
     async with AsyncExitStack() as stack:
-        secrets = await Engine.open(directory / "vault.db", create_tables, durable=False)
-        stack.push_async_callback(secrets.close)
-        vault = EmbeddedVault(engine=secrets, keyring=Keyring(directory), clock=clock)
-        await vault.open()
+        if vault is None:
+            secrets = await Engine.open(directory / "vault.db", create_tables, durable=False)
+            stack.push_async_callback(secrets.close)
+            embedded = vault = EmbeddedVault(engine=secrets, keyring=Keyring(directory), clock=clock)
+            await embedded.open()
         kept = await stack.enter_async_context(open_blobs(directory / "blobs"))
         store = await stack.enter_async_context(open_store(directory, clock=clock, durable=False))
         blobs = crash.wrap("blobs", kept)
@@ -163,7 +171,7 @@ async def opened(
         await server.start()
         stack.push_async_callback(server.stop)
         client = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        front = Front(world, spooling, disk, line, server, client)
+        front = Front(world, spooling, disk, line, server, client, crash)
         try:
             yield front
         finally:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from syncd.adapters.azure.cosmos.admission import Admission
 from syncd.adapters.azure.cosmos.layout import Layout, layout_of
-from syncd.adapters.azure.errors import mapped, retry_after_of
+from syncd.adapters.azure.errors import mapped
 from syncd.domain.collections import Collection
 from syncd.domain.errors import ServerFault, StoreUnusable, SyncdError, Throttled, TimedOut, Unavailable
 from syncd.ports.clock import Clock
@@ -38,6 +38,8 @@ _NOT_CAUGHT_UP = 1002
 _OWNER_MISSING = 1003
 #: Where 429 or 449 comes without a pause of its own.
 _SHORT_PAUSE = 0.05
+#: What is not there yet, rather than lost, where it is asked for by itself.
+_METADATA = frozenset({"container", "containers"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,8 @@ class Options:
     """Of one request, from sending it to the whole answer. The service itself gives up a request after 5 s (concepts-limits)."""
     connect_timeout: float = 5.0
     patience: float = 1.0
-    """How long a request waits in place while the service throttles, before it fails as Throttled and its work is put off."""
+    """How long a request waits in place while the service throttles, its turn included, before it fails as Throttled and its work
+    is put off."""
     most_in_flight: int = 64
     most_waiting: int = 2_000
     reconnect_pause: float = 1.0
@@ -98,9 +101,7 @@ class Account:
         self._connecting = asyncio.Lock()
         self._failed: tuple[float, SyncdError] | None = None
         self._layouts: dict[str, Layout] = {}
-        self._admission = Admission(
-            clock=clock, most=options.most_in_flight, waiting=options.most_waiting, patience=options.patience
-        )
+        self._admission = Admission(clock=clock, most=options.most_in_flight, waiting=options.most_waiting)
 
     @property
     def what(self) -> str:
@@ -225,19 +226,18 @@ class Account:
     ) -> T | None:
         """One operation, told to `observe` with its request units. Raises what the table of errors says; a 404 is None."""
         charge = charge or Charge()
-        waited = 0.0
+        deadline = self._clock.monotonic() + self._options.patience
         again = read
         while True:
             try:
-                async with self._admission.place():
-                    found = await self._once(operation, collection, send, charge)
+                async with self._admission.place(deadline):
+                    found = await self._once(operation, collection, send, charge, read=read)
                     self._admission.answered()
                     return found
             except Throttled as error:
                 # Refused whole: nothing was done, so that it may be sent again.
                 pause = error.retry_after or _SHORT_PAUSE
-                waited += pause
-                if waited > self._options.patience:
+                if self._clock.monotonic() + pause > deadline:
                     raise
                 await self._clock.sleep(pause)
             except (ServerFault, Unavailable) as error:
@@ -247,7 +247,7 @@ class Account:
                 again = False
 
     async def _once(
-        self, operation: str, collection: str, send: Callable[[], Awaitable[T]], charge: Charge
+        self, operation: str, collection: str, send: Callable[[], Awaitable[T]], charge: Charge, *, read: bool
     ) -> T | None:
         started, status = self._clock.monotonic(), 200
         try:
@@ -258,12 +258,12 @@ class Account:
         except Exception as error:  # whatever the SDK raises: the one table of errors knows it, or it is our mistake
             status = getattr(error, "status_code", None) or 0
             charge.units += _units(getattr(error, "headers", None) or {})
-            if status == 404 and _substatus(error) == 0 and operation != "batch":
+            if read and status == 404 and (_substatus(error) == 0 or operation in _METADATA):
                 return None
             told = self.told(error, f"{operation} of {collection}")
             self._forget_token(error)
             if status == 429:
-                self._admission.throttled(retry_after_of(error) or _SHORT_PAUSE)
+                self._admission.throttled(getattr(told, "retry_after", None) or _SHORT_PAUSE)
             raise told from error
         finally:
             self._observe(

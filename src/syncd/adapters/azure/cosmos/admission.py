@@ -16,14 +16,12 @@ from syncd.ports.clock import Clock
 
 
 class Admission:
-    """`most`: requests in flight when all is well; `waiting`: callers that may wait for a place; `patience`: seconds that a caller
-    waits in place while the service is throttling, before it is told to come back."""
+    """`most`: requests in flight when all is well; `waiting`: callers that may wait for a place."""
 
-    def __init__(self, *, clock: Clock, most: int, waiting: int, patience: float) -> None:
+    def __init__(self, *, clock: Clock, most: int, waiting: int) -> None:
         self._clock = clock
         self._most = most
         self._limit = float(most)
-        self._patience = patience
         self._queue: deque[asyncio.Future[None]] = deque()
         self._waiting = waiting
         self._resume = 0.0
@@ -34,14 +32,15 @@ class Admission:
         return int(self._limit)
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Raises Overloaded where too many wait already, and Throttled where the service wants a longer pause than `patience`."""
+    async def place(self, deadline: float) -> AsyncIterator[None]:
+        """Raises Overloaded where too many wait already, and Throttled where the service wants a pause beyond `deadline`, which is
+        a time of the monotonic clock."""
         if self.in_flight < self.limit and not self._queue:
             self.in_flight += 1
         else:
             await self._turn()
         try:
-            await self._pause()
+            await self._pause(deadline)
             yield
         finally:
             self.in_flight -= 1
@@ -57,9 +56,10 @@ class Admission:
     def answered(self) -> None:
         self._limit = min(float(self._most), self._limit + 1 / self._limit)
 
-    async def _pause(self) -> None:
-        left = self._resume - self._clock.monotonic()
-        if left > self._patience:
+    async def _pause(self, deadline: float) -> None:
+        now = self._clock.monotonic()
+        left = self._resume - now
+        if left > 0 and now + left > deadline:
             raise Throttled(f"Cosmos DB is throttling; it wants {left:.3g} s of pause", retry_after=left)
         if left > 0:
             await self._clock.sleep(left)

@@ -14,7 +14,7 @@ from syncd.adapters.azure.cosmos.documents import CosmosDocuments
 from syncd.adapters.azure.cosmos.layout import Layout, indexing_policy, layout_of, missing_indexes, widened
 from syncd.adapters.azure.cosmos.stored import PARTITION
 from syncd.domain.collections import COLLECTIONS, PURGES, Collection
-from syncd.domain.errors import Conflict, Failure, NotFound, StoreUnusable, SyncdError
+from syncd.domain.errors import Conflict, Failure, StoreUnusable, SyncdError
 from syncd.domain.jsontypes import JsonObject
 from syncd.ports.clock import Clock
 from syncd.ports.documents import Create, Delete
@@ -87,10 +87,7 @@ async def _containers(account: Account) -> dict[str, JsonObject] | None:
     async def listed() -> list[JsonObject]:
         return [dict(one) async for one in database.list_containers()]
 
-    try:
-        found = await account.call("containers", "-", listed, read=True)
-    except (NotFound, StoreUnusable):
-        return None
+    found = await account.call("containers", "-", listed, read=True)
     return None if found is None else {str(one["id"]): one for one in found}
 
 
@@ -122,10 +119,8 @@ async def check_cosmos(
     )
     try:
         await account.client()
-        if create:
-            with contextlib.suppress(Failure, SyncdError):  # what could not be made is found missing below
-                await _make(account, throughput)
-        return await _findings(account)
+        refused = await _making(account, throughput) if create else []
+        return [*refused, *await _findings(account)]
     except SyncdError as error:
         return [
             Finding(
@@ -134,6 +129,18 @@ async def check_cosmos(
         ]
     finally:
         await account.close()
+
+
+async def _making(account: Account, throughput: int | None) -> list[Finding]:
+    try:
+        await _make(account, throughput)
+    except SyncdError as error:
+        fix = (
+            "make it with the account's key, or by a deployment (deploy/azure): roles for data may not make databases or"
+            " containers"
+        )
+        return [Finding(part="making", problem=str(error), fix=fix)]
+    return []
 
 
 async def _findings(account: Account) -> list[Finding]:
@@ -216,7 +223,11 @@ async def _make(account: Account, throughput: int | None) -> None:
         with contextlib.suppress(Conflict):  # another replica makes it
             await account.call("create", "-", lambda: client.create_database(name, offer_throughput=offer), read=False)
     known = containers or {}
-    await asyncio.gather(*(_make_container(account, collection, known) for collection in COLLECTIONS.values()))
+    making = (_make_container(account, collection, known) for collection in COLLECTIONS.values())
+    # One that cannot be made does not keep the others from it.
+    for answer in await asyncio.gather(*making, return_exceptions=True):
+        if answer is not None:
+            raise answer
 
 
 async def _make_container(account: Account, collection: Collection, containers: Mapping[str, JsonObject]) -> None:

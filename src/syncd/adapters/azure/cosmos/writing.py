@@ -1,8 +1,8 @@
-"""Writes: one operation as it is, several as a transactional batch; all of them or none."""
+"""Writes as transactional batches: all of them or none."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from syncd.adapters.azure.cosmos.account import Account, Charge
 from syncd.adapters.azure.cosmos.layout import Layout
 from syncd.adapters.azure.cosmos.stored import expired, size_of, stored_id, to_item
 from syncd.domain.collections import Collection
-from syncd.domain.errors import Conflict, Invalid, NotFound, SyncdError, Throttled, TooLarge
+from syncd.domain.errors import Conflict, Invalid, NotFound, TooLarge
 from syncd.domain.jsontypes import Json, JsonObject
 from syncd.ports.documents import (
     BATCH_BYTES,
@@ -134,54 +134,28 @@ async def _read(container: ContainerProxy, identifier: str, key: str, charge: Ch
 
 
 async def _send(account: Account, collection: Collection, key: str, steps: Sequence[Step]) -> list[str]:
-    """The etags, in order, empty for a delete. Raises _Refused, and whatever else the table of errors says."""
+    """The etags, in order, empty for a delete. Raises _Refused, and whatever else the table of errors says.
 
-    async def single(container: ContainerProxy, _: Layout, charge: Charge) -> list[str]:
-        return [await _single(container, key, steps[0], charge)]
+    One write is a batch of one: aiohttp repeats a PUT or DELETE by itself over a connection that breaks, and would make of a
+    compare-and-set that was done one that has lost; a POST it leaves alone.
+    """
 
     async def batch(container: ContainerProxy, layout: Layout, charge: Charge) -> list[str]:
         results = await container.execute_item_batch([_operation(step) for step in steps], key, response_hook=charge)
         account.remember(charge.headers, f"dbs/{account.database_name}/colls/{layout.container}")
         return [str(result.get("eTag", "")) for result in results]
 
+    operation = steps[0].kind if len(steps) == 1 else "batch"
     try:
-        if len(steps) == 1:
-            answers = await account.on(steps[0].kind, collection, single, read=False)
-        else:
-            answers = await account.on("batch", collection, batch, read=False)
-    except (Conflict, NotFound, Throttled) as error:
-        raise _refusal(error) from error
-    if answers is None:
-        raise _Refused(0, 404)
+        answers = await account.on(operation, collection, batch, read=False)
+    except (Conflict, NotFound) as error:
+        cause = error.__cause__
+        status, position = getattr(cause, "status_code", None), getattr(cause, "error_index", None)
+        if status is None or position is None:
+            raise
+        raise _Refused(position, status) from error
+    assert answers is not None  # only reads answer None
     return answers
-
-
-def _refusal(error: SyncdError) -> Exception:
-    cause = error.__cause__
-    status = getattr(cause, "status_code", None)
-    if status in (404, 409, 412):
-        return _Refused(getattr(cause, "error_index", None) or 0, status)
-    return error
-
-
-async def _single(container: ContainerProxy, key: str, step: Step, charge: Charge) -> str:
-    from azure.core import MatchConditions
-
-    condition: JsonObject = (
-        {} if step.etag is None else {"etag": step.etag, "match_condition": MatchConditions.IfNotModified}
-    )
-    stored: Mapping[str, Json]
-    match step.kind:
-        case "create":
-            stored = await container.create_item(step.item, response_hook=charge)
-        case "replace":
-            stored = await container.replace_item(step.id, step.item, response_hook=charge, **condition)
-        case "upsert":
-            stored = await container.upsert_item(step.item, response_hook=charge)
-        case _:
-            await container.delete_item(step.id, key, response_hook=charge, **condition)
-            return ""
-    return str(stored["_etag"])
 
 
 def _operation(step: Step) -> tuple[str, tuple[Json, ...]] | tuple[str, tuple[Json, ...], JsonObject]:

@@ -335,6 +335,24 @@ EVENTS: dict[str, Event] = {
         ),
         lines="never",
     ),
+    # Azure Service Bus
+    "broker_unreachable": Event(
+        counts=(Count("broker_failures", "Connections to the message broker that were lost or refused.", ("entity",)),),
+        level="warning",
+        sampled=Sampled(by=("entity",)),
+    ),
+    "broker_back": Event(sampled=Sampled(by=("entity",))),
+    "lock_lost": Event(
+        counts=(Count("locks_lost", "Messages whose lock ended while they were worked on.", ("entity",)),),
+        level="warning",
+        sampled=Sampled(by=("entity",)),
+    ),
+    "clock_skewed": Event(
+        counts=(Count("clock_skewed", "Times that consuming stopped: our clock is off the broker's.", ("queue",)),),
+        level="error",
+    ),
+    "lane_absent": Event(lines="debug"),
+    "receiver_recycled": Event(lines="debug"),
     # The process
     "reload_ok": Event(counts=(Count("config_reloads", "Configurations taken up."),)),
     "reload_failed": Event(

@@ -16,6 +16,7 @@ SOURCE = Path(syncd.__file__).parent
 VERDICTS = ("missed", "skipped")
 #: What went wrong, and would be silent at `info` if its row were missing or too quiet.
 ERRORS = {
+    "clock_skewed",
     "handler_bug",
     "hard_limit",
     "http_failed",
@@ -30,6 +31,8 @@ ERRORS = {
     "watchdog_withheld",
 }
 WARNINGS = {
+    "broker_unreachable",
+    "lock_lost",
     "entity_twin",
     "pull_held",
     "push_failed",

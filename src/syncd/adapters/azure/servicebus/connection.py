@@ -96,6 +96,7 @@ class Connection(Generic[Handler]):
     """That the entity does not exist is no news."""
     handler: Handler | None = None
     opened_at: float = 0.0
+    _socket: asyncio.Transport | None = None
     _error: SyncdError | None = None
     _failed_at: float = 0.0
     _retry_at: float = 0.0
@@ -125,6 +126,7 @@ class Connection(Generic[Handler]):
                 raise
             raise self.failed(error, "connecting") from error
         self.handler = handler
+        self._socket = sdk.socket_of(handler)
         self.opened_at = asyncio.get_running_loop().time()
         if self._error is not None and not (self.optional and says_missing(self._error)):
             self.observe("broker_back", entity=self.entity, seconds=self.opened_at - self._failed_at)
@@ -159,7 +161,7 @@ class Connection(Generic[Handler]):
         """Close what is open, without waiting for it."""
         handler, self.handler = self.handler, None
         if handler is not None:
-            task = asyncio.get_running_loop().create_task(_close(handler))
+            task = asyncio.get_running_loop().create_task(_close(handler, self._socket))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
 
@@ -177,9 +179,10 @@ class Connection(Generic[Handler]):
         return again
 
 
-async def _close(handler: ServiceBusReceiver | ServiceBusSender) -> None:
+async def _close(handler: ServiceBusReceiver | ServiceBusSender, socket: asyncio.Transport | None) -> None:
     sdk.hasten(handler)
     with suppress(Exception):  # it is being thrown away, and the reason for that has been told
         async with asyncio.timeout(CLOSE_TIMEOUT):
             await handler.close()
     sdk.abort(handler)
+    sdk.cut(socket)

@@ -79,6 +79,11 @@ class IoThread:
     def post(self, call: Callable[[], object]) -> None:
         self._inbox.put(call)
 
+    def home(self, call: Callable[[], object]) -> None:
+        """From the thread: run `call` on the loop that started it."""
+        assert self._home is not None
+        self._home.put(call)
+
     def reply(self, unwanted: Callable[[T], None] | None = None) -> Reply[T]:
         """`unwanted` is called on the I/O thread."""
         assert self._home is not None

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from syncd.domain.messages import LANES
@@ -38,8 +39,8 @@ async def open_service_bus(
 
     `entities`: the entity behind a queue, where it has another name. `lanes`: use `<entity>-high` and `<entity>-low` where they exist.
     `ca_file`, `custom_endpoint` (`sb://host:port`): for a namespace behind a private address, or an emulator with TLS.
-    The credential is asked for tokens on the loop that opens this. `observe` is called on the I/O thread. Raises Invalid where
-    the namespace is not told, or its connection string cannot be read.
+    The credential and `observe` are called on the loop that opens this. Raises Invalid where the namespace is not told, or its
+    connection string cannot be read.
     """
     # These bring the SDK: only where Service Bus is used.
     from syncd.adapters.azure.servicebus.assembly import Address, Assembly
@@ -57,6 +58,9 @@ async def open_service_bus(
     thread = IoThread("service-bus")
     thread.start()
 
+    def tell(event: str, /, **facts: object) -> None:
+        thread.home(partial(observe, event, **facts))
+
     async def assemble() -> Assembly:
         return Assembly(
             thread=thread,
@@ -65,7 +69,7 @@ async def open_service_bus(
             lanes=list(LANES) if lanes else ["normal"],
             sender=uuid.uuid4().hex[:8],
             clock=clock,
-            observe=observe,
+            observe=tell,
             patience=patience or Patience(),
         )
 

@@ -7,10 +7,11 @@ public face alone each settle waits for the poll's next read (0.2 s), and a batc
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from azure.servicebus._pyamqp.error import AMQPException
 
@@ -99,10 +100,21 @@ def abort(handler: ServiceBusReceiver | ServiceBusSender) -> None:
     if client._keep_alive_thread is not None:
         client._keep_alive_thread.cancel()
         client._keep_alive_thread = None
-    writer = getattr(getattr(client._connection, "_transport", None), "writer", None)
-    if writer is not None:
+    cut(socket_of(client))
+
+
+def socket_of(client: Any) -> asyncio.Transport | None:
+    """The transport below an open receiver or sender, or below its AMQP client. To be kept: an error while the SDK closes a
+    connection leaves its socket open and forgets where it is (`Connection.close`, then `_disconnect` in state END)."""
+    below = getattr(client, "_handler", client)
+    writer = getattr(getattr(getattr(below, "_connection", None), "_transport", None), "writer", None)
+    return None if writer is None else cast("asyncio.Transport", writer.transport)
+
+
+def cut(socket: asyncio.Transport | None) -> None:
+    if socket is not None:
         with suppress(RuntimeError):  # its loop has ended, and with it the transport
-            writer.transport.abort()
+            socket.abort()
 
 
 def _inside(thing: object) -> Any:

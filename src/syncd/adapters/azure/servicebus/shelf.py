@@ -46,18 +46,18 @@ class Shelf:
     def pick(self, count: int, busy: Collection[str]) -> list[Delivery]:
         """Up to `count`, each lane's share, then whatever is left to fill."""
         found = {lane: free for lane, items in self._lanes.items() if (free := [i for i in items if _free(i, busy)])}
-        waiting = list(found)
+        for lane in self._lanes:
+            if lane not in found:
+                self._credit[lane] = 0
         chosen: list[_Item] = []
-        while waiting and len(chosen) < count:
-            best = waiting[0]
-            if len(waiting) > 1:
-                for lane in waiting:
-                    self._credit[lane] += LANES[lane]
-                best = max(waiting, key=lambda lane: self._credit[lane])
-                self._credit[best] -= sum(LANES[lane] for lane in waiting)
+        whole = sum(LANES[lane] for lane in found)
+        while len(chosen) < count and any(found.values()):
+            # A lane of which no more lies here goes on gathering credit: the broker may have more of it.
+            for lane in found:
+                self._credit[lane] += LANES[lane]
+            best = max((lane for lane in found if found[lane]), key=lambda lane: self._credit[lane])
+            self._credit[best] -= whole
             chosen.append(found[best].pop(0))
-            if not found[best]:
-                waiting.remove(best)
         taken = {id(item) for item in chosen}
         for lane in found:
             self._lanes[lane] = [item for item in self._lanes[lane] if id(item) not in taken]

@@ -10,6 +10,7 @@ import time
 
 from syncd.adapters.embedded.files import quick_check
 from syncd.adapters.embedded.store import FILE_NAME
+from syncd.bootstrap.spooling import check_spool
 from syncd.domain.errors import SyncdError
 from syncd.runtime.lock import DataDirectory, InUse
 from syncd.settings import Loaded, Settings
@@ -29,7 +30,9 @@ def _all(settings: Settings) -> list[Row]:
     rows = _directory(settings)
     if rows[0][1] == "failed":
         return rows
-    return [*rows, _store(settings), _space(settings), _address(settings, running=rows[0][1] == "note")]
+    rows += [_store(settings), _space(settings), _address(settings, running=rows[0][1] == "note")]
+    spool = check_spool(settings)
+    return [*rows, spool] if spool is not None else rows
 
 
 def _directory(settings: Settings) -> list[Row]:

@@ -153,6 +153,7 @@ def build_flows(settings: Settings, ports: Ports, providers: Providers | None = 
             limiter=ports.limiter,
             clock=clock,
             observe=observe,
+            spooling=ports.spooling,
             dedupe_window=webhooks.dedupe_window,
             body_dedupe_window=webhooks.body_dedupe_window,
             enqueue_timeout=webhooks.enqueue_timeout,

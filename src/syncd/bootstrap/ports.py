@@ -16,9 +16,11 @@ from syncd.adapters.http.limits import Limits
 from syncd.adapters.http.ssrf import OutgoingPolicy
 from syncd.bootstrap.backend import Look, open_backend
 from syncd.bootstrap.secrets import Learn, LearningVault
+from syncd.bootstrap.spooling import open_spooling
 from syncd.domain.adaptive import Adaptive
 from syncd.domain.secrets import Secret
 from syncd.flows.refresh import RefreshingCredentials
+from syncd.flows.spooling import Spooling
 from syncd.ports.api import Apis
 from syncd.ports.blobs import Blobs
 from syncd.ports.caller import Caller
@@ -54,6 +56,8 @@ class Ports:
     """This process alone uses the documents, so that leases of an earlier boot are void."""
     looks: tuple[Look, ...]
     """How each part of the backend is, for the probes."""
+    spooling: Spooling | None = None
+    """What keeps webhook events while the queue is away; None where it cannot be away."""
 
 
 def replica_of(settings: Settings) -> str:
@@ -119,11 +123,13 @@ async def open_ports(
                 adaptive=adaptive,
             )
 
+        queue = ClaimCheckedQueue(backend.queue, backend.blobs, inline_bytes=settings.queue.inline_bytes, clock=clock)
+        spooling = await stack.enter_async_context(
+            open_spooling(settings, queue=queue, blobs=backend.blobs, clock=clock, observe=observe, durable=durable)
+        )
         yield Ports(
             documents=ShapedDocuments(backend.documents, write_flat=settings.entities.shape == "flat"),
-            queue=ClaimCheckedQueue(
-                backend.queue, backend.blobs, inline_bytes=settings.queue.inline_bytes, clock=clock
-            ),
+            queue=queue,
             vault=vault,
             limiter=backend.limiter,
             blobs=backend.blobs,
@@ -134,5 +140,6 @@ async def open_ports(
             owner=owner,
             sole=backend.sole,
             looks=backend.looks,
+            spooling=spooling,
         )
         await asyncio.sleep(0)  # answers that are on their way reach their callers before the adapters close

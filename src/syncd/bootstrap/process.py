@@ -122,6 +122,8 @@ class Built:
         observe, clock = control.telemetry.observe, control.ports.clock
         notifier = Notifier.from_environment(os.environ, observe=observe)
         services = [("loop watch", self.loop_watch.run), ("queue gauges", self.gauges.run)]
+        if control.ports.spooling is not None:
+            services.append(("webhook spool", control.ports.spooling.run))
         timeout = watchdog_timeout(os.environ, pid=os.getpid())
         if timeout is not None:
             watchdog = Watchdog(
@@ -175,6 +177,12 @@ async def build_daemon(
         board = HealthBoard(version=__version__, roles=settings.daemon.roles, supervisor=supervisor, loop=loop_watch)
         for look in ports.looks:
             board.add(look)
+        spooling = ports.spooling
+        if spooling is not None:
+            if "webhooks" in settings.daemon.roles:
+                board.add(spooling.look)
+            spooled = "Webhook events that wait on the local disk for the queue."
+            telemetry.gauge("spool_messages", spooled, read=lambda: [((), float(spooling.messages))])
         board.add(lambda: _clock(clock))
         ticker = Ticker(clock=clock, observe=observe)
         control = Control(board=board, ports=ports, telemetry=telemetry, logs=logs, ticker=ticker)

@@ -13,10 +13,11 @@ from syncd.adapters.embedded.backup import back_up
 from syncd.adapters.embedded.engine import Engine
 from syncd.adapters.embedded.faults import mapped
 from syncd.adapters.embedded.files import APPLICATION_ID
+from syncd.adapters.embedded.selection import compile_count
 from syncd.adapters.embedded.store import FILE_NAME, open_store
 from syncd.domain.collections import ENTITIES
 from syncd.domain.errors import Conflict, Overloaded, StoreUnusable, Unavailable
-from syncd.ports.documents import Create
+from syncd.ports.documents import Condition, Create
 from syncd.testing.clock import FrozenClock
 
 
@@ -47,6 +48,32 @@ async def test_writes_that_wait_together_commit_together_and_each_gets_its_answe
     await engine.close()
     assert sum(commits) == 50
     assert len(commits) < 50
+
+
+def synchronous(connection: sqlite3.Connection, items: Sequence[int]) -> list[int | Exception]:
+    return [connection.execute("PRAGMA synchronous").fetchone()[0] for _ in items]
+
+
+async def test_a_transaction_is_synced_where_one_of_its_writers_asks_for_that(tmp_path: Path) -> None:
+    engine = await Engine.open(tmp_path / "e.db", prepare)
+    full, normal = 2, 1
+    for _ in range(3):  # a setting that a cached statement keeps from being set again would show in the second round
+        assert await engine.write(synchronous, 0) == full
+        assert await engine.write(synchronous, 0, durable=False) == normal
+        together = asyncio.gather(*(engine.write(synchronous, n, durable=n == 2) for n in range(4)))
+        assert await together == [full] * 4
+        assert await engine.write(insert, 7, durable=False) == 7
+        with pytest.raises(sqlite3.IntegrityError):
+            await engine.write(insert, 7)
+        assert await engine.write(synchronous, 0, durable=False) == normal
+        await engine.write(lambda connection, _: [connection.execute("DELETE FROM t").rowcount], 0)
+    await engine.close()
+
+
+async def test_a_store_without_syncs_never_syncs(tmp_path: Path) -> None:
+    engine = await Engine.open(tmp_path / "e.db", prepare, durable=False)
+    assert [await engine.write(synchronous, 0, durable=durable) for durable in (True, False, True)] == [0, 0, 0]
+    await engine.close()
 
 
 async def test_one_who_fails_does_not_disturb_those_who_commit_with_him(tmp_path: Path) -> None:
@@ -241,3 +268,28 @@ async def test_after_an_orderly_close_everything_is_in_the_one_file(tmp_path: Pa
     copy = await Engine.open(tmp_path / "copy.db", prepare)
     assert await copy.read(numbers) == [1]
     await copy.close()
+
+
+@pytest.mark.may_block
+async def test_a_store_of_a_release_that_kept_aliases_in_order_is_opened_and_counted(tmp_path: Path) -> None:
+    async with open_store(tmp_path, clock=FrozenClock(), durable=False) as store:
+        aliases = [Create(f"x~{n}", {"connectionId": "crm" if n % 3 else "erp"}) for n in range(9)]
+        await store.documents.write(ENTITIES, "t:contact", aliases)
+    with sqlite3.connect(tmp_path / FILE_NAME) as file:
+        file.execute("DROP INDEX doc_entities_connectionId_counted")
+        file.execute("CREATE INDEX doc_entities_connectionId ON doc_entities (partition, p_connectionId, id)")
+    file.close()
+    async with open_store(tmp_path, clock=FrozenClock(), durable=False) as store:
+        assert await store.documents.count(ENTITIES, "t:contact", [Condition("connectionId", "eq", "crm")]) == 6
+        plan = await store.engine.read(plan_of_count)
+        assert "doc_entities_connectionId_counted" in plan
+    with sqlite3.connect(tmp_path / FILE_NAME) as file:
+        found = file.execute("SELECT name FROM sqlite_master WHERE name = 'doc_entities_connectionId'").fetchall()
+    file.close()
+    assert found == []
+
+
+def plan_of_count(connection: sqlite3.Connection) -> str:
+    where = [Condition("connectionId", "eq", "crm")]
+    statement, arguments = compile_count(ENTITIES, "t:contact", where, 10, 0.0)
+    return str(connection.execute(f"EXPLAIN QUERY PLAN {statement}", arguments).fetchall())

@@ -67,4 +67,4 @@ def hint(entity_id: str, tenant_id: str, connection_id: str, version: int, now: 
         expires_at=now + MESSAGE_LIFETIME,
     )
     body = {"entityId": entity_id, "connectionId": connection_id, "version": version}
-    return Message(envelope=envelope, body=json.dumps(body).encode(), dedupe_window=HOUR)
+    return Message(envelope=envelope, body=json.dumps(body).encode(), dedupe_window=HOUR, durable=False)

@@ -22,6 +22,9 @@ class Message:
     dedupe_window: float = 0.0
     """Seconds; 0 for a message that nobody can send again (its origin was issued by this very call). Backends without the
     capability `dedupe_window` use the window of the queue."""
+    durable: bool = True
+    """False for what a document says as well, and what is told again by it: a backend that is a file on this machine may answer before
+    it would survive a power cut. It survives the end of the process in any case."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ fsync. Requests that are in the inbox together are concurrent by definition (eac
 any order: all items of one handler run as one call, which is what makes set-at-a-time SQL possible. Where a handler raises, the
 transaction is done again with a savepoint around each handler, and that handler's items one by one: nobody fails for a neighbour.
 
-An answer is given only after COMMIT with `synchronous=FULL` returned: what was answered survives a power cut.
+An answer is given only after COMMIT with `synchronous=FULL` returned: what was answered survives a power cut. A transaction in which
+nobody asks for that (`durable=False`: leases, what is told again anyway) is not synced. It survives every death of the process all the
+same, and the next one that is synced takes it along, because the log is one file in order.
 Checkpoints (copying the log into the file) run on their own thread, so that no commit waits for them.
 """
 
@@ -35,8 +37,8 @@ Arguments = TypeVarTuple("Arguments")
 Handler = Callable[[sqlite3.Connection, Sequence[Item]], Sequence[Result | Exception]]
 #: Handlers of different items share one inbox: what belongs together is checked where it enters, in `write`.
 _AnyHandler = Handler[Any, Any]
-#: One waiting request: handler, item, size in bytes, who waits.
-_Request = tuple[_AnyHandler, object, int, "asyncio.Future[Any]"]  # Any: see _AnyHandler
+#: One waiting request: handler, item, size in bytes, who waits, is it to survive a power cut.
+_Request = tuple[_AnyHandler, object, int, "asyncio.Future[Any]", bool]  # Any: see _AnyHandler
 
 READERS = 3
 #: After a commit that served SIBLINGS or more, and while less than half as many are here again, the writer lets others arrive for
@@ -49,8 +51,9 @@ COMMIT_DELAY = 0.001
 class Engine:
     """Open with `Engine.open`; every method is called on the loop that opened it."""
 
-    def __init__(self, path: Path, *, observe: Observe, inbox_operations: int, inbox_bytes: int) -> None:
+    def __init__(self, path: Path, *, durable: bool, observe: Observe, inbox_operations: int, inbox_bytes: int) -> None:
         self.path = path
+        self._durable = self._synced = durable
         self._observe = observe
         self._limits = (inbox_operations, inbox_bytes)
         self._loop = asyncio.get_running_loop()
@@ -82,7 +85,7 @@ class Engine:
 
         `durable=False` leaves out fsync, for tests that open hundreds of stores.
         """
-        engine = cls(path, observe=observe, inbox_operations=inbox_operations, inbox_bytes=inbox_bytes)
+        engine = cls(path, durable=durable, observe=observe, inbox_operations=inbox_operations, inbox_bytes=inbox_bytes)
         connection = await asyncio.to_thread(connect, path, prepare, durable=durable)
         engine._readers = Readers(path, READERS, engine._loop)
         engine._checkpointer = Checkpointer(path)
@@ -90,8 +93,9 @@ class Engine:
         engine._writer.start()
         return engine
 
-    async def write(self, handler: Handler[Item, Result], item: Item, *, size: int = 0) -> Result:
-        """Run `handler` for `item` in the next transaction; returns after it is durable.
+    async def write(self, handler: Handler[Item, Result], item: Item, *, size: int = 0, durable: bool = True) -> Result:
+        """Run `handler` for `item` in the next transaction; returns after it is durable, or, with `durable` false, committed: safe from
+        the end of this process, and not from that of the machine.
 
         `size` is about how many bytes the item keeps in memory. Raises Overloaded when the inbox is full.
         """
@@ -108,7 +112,7 @@ class Engine:
         future: asyncio.Future[Result] = self._loop.create_future()
         if not self._gathering:
             self._loop.call_soon(self._hand_over)
-        self._gathering.append((handler, item, size, future))
+        self._gathering.append((handler, item, size, future, durable))
         return await future
 
     async def read(self, function: Callable[[sqlite3.Connection, *Arguments], Result], *args: *Arguments) -> Result:
@@ -172,6 +176,7 @@ class Engine:
             self._effects.clear()
             answers: list[Answer] = []
             try:
+                self._sync(connection, any(request[4] for request in requests))
                 connection.execute("BEGIN IMMEDIATE")
                 for handler, members in groups.items():
                     answers.extend(attempt(connection, handler, members))
@@ -186,6 +191,12 @@ class Engine:
                     effect()
                 return answers
         return [(request[3], self.fault) for request in requests]
+
+    def _sync(self, connection: sqlite3.Connection, synced: bool) -> None:
+        """Whether the coming COMMIT waits for the disk."""
+        if self._durable and synced is not self._synced:
+            connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+            self._synced = synced
 
     def _together(self, connection: sqlite3.Connection, handler: _AnyHandler, members: list[_Request]) -> list[Answer]:
         """All items of one handler at once."""

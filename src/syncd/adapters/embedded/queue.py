@@ -2,7 +2,7 @@
 
 Who holds a lease is known in memory only, because a data directory belongs to one process: a lease lasts while its holder lives and
 has not abandoned it, however busy the loop is, and needs no renewal. The row says just `leased`, and rows that an earlier boot
-left leased are freed when the store opens. All lease decisions are taken on the writer thread, inside the transaction.
+left leased are freed when the store opens; so nothing of a lease needs to survive a power cut. All lease decisions are taken on the writer thread, inside the transaction.
 
 Set-at-a-time SQL: every statement here handles many messages, those of all callers of one commit: rows of one INSERT, ids in one JSON array.
 That is not for elegance: each step of a statement gives the interpreter lock away and has to win it back from a busy loop.
@@ -83,7 +83,10 @@ class EmbeddedQueue:
         now = self._clock.now()
         rows = [_row(queue, message, now) for message in messages]
         sent = await self._engine.write(
-            _send, (rows, now), size=sum(len(row.columns[5]) + len(row.columns[6]) for row in rows)
+            _send,
+            (rows, now),
+            size=sum(len(row.columns[5]) + len(row.columns[6]) for row in rows),
+            durable=any(message.durable for message in messages),
         )
         self._announce(queue)
         return sent
@@ -96,7 +99,7 @@ class EmbeddedQueue:
             arrival = self._arrivals.setdefault(queue, asyncio.Event())
             arrival.clear()
             request = LeaseRequest(queue, count, duration, tuple(busy), self._clock.now())
-            leasing = asyncio.ensure_future(self._engine.write(self._desk.lease, request))
+            leasing = asyncio.ensure_future(self._engine.write(self._desk.lease, request, durable=False))
             try:
                 answer = await asyncio.shield(leasing)
             except asyncio.CancelledError:
@@ -119,7 +122,7 @@ class EmbeddedQueue:
         """Nobody waits for this lease any more: what it took is released as if it had never been taken."""
         if not leasing.cancelled() and leasing.exception() is None and leasing.result().rows:
             steps: list[Step] = [(row[0], None, True) for row in leasing.result().rows]
-            self._returning = asyncio.ensure_future(self._engine.write(self._desk.settle, steps))
+            self._returning = asyncio.ensure_future(self._engine.write(self._desk.settle, steps, durable=False))
 
     async def _arrival(self, arrival: asyncio.Event, seconds: float) -> None:
         """Until something arrives, or the time is over by the injected clock."""
@@ -150,7 +153,8 @@ class EmbeddedQueue:
                     columns = _row(settlement.delivery.queue, message, now).columns
                     size += len(columns[5]) + len(columns[6])
                     steps.append((lease, columns[1:], False))
-        answers = await self._engine.write(self._desk.settle, steps, size=size)
+        # A completion that is lost with the machine brings the message again, whose effects are durable; a next hop must not be lost.
+        answers = await self._engine.write(self._desk.settle, steps, size=size, durable=size > 0)
         for queue in {s.delivery.queue for s in settlements if not isinstance(s, Complete)}:
             self._announce(queue)
         return answers

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd.domain.errors import Invalid
-from syncd.domain.ids import check_user_id, digest, located, partition_of, ulid
+from syncd.domain.ids import check_user_id, digest, digests, located, partition_of, ulid, ulids
 
 
 def test_a_ulid_is_the_published_encoding() -> None:
@@ -21,6 +21,19 @@ def test_ulids_sort_by_their_time(milliseconds: int, later: int) -> None:
 
 def test_ulids_of_one_moment_differ() -> None:
     assert len({ulid(1.0) for _ in range(5000)}) == 5000
+
+
+@given(st.integers(0, 2**48 - 2), st.integers(0, 200))
+def test_ulids_of_one_page_are_in_its_order_and_of_its_moment(milliseconds: int, count: int) -> None:
+    found = ulids(milliseconds / 1000, count)
+    assert len(set(found)) == count
+    assert found == sorted(found)
+    assert all(len(one) == 26 and one[:10] == ulid(milliseconds / 1000)[:10] for one in found)
+
+
+@given(st.lists(st.text("ab:é", max_size=3), max_size=2), st.lists(st.text("ab:é", max_size=3), max_size=3))
+def test_digests_of_a_page_are_those_of_each(before: list[str], last: list[str]) -> None:
+    assert digests(tuple(before), last) == [digest(*before, one) for one in last]
 
 
 @given(st.lists(st.text()), st.lists(st.text()))

@@ -108,3 +108,8 @@ def test_a_message_that_was_encoded_twice_is_read() -> None:
 def test_equality_is_that_of_json(left: Json, right: Json, equal: bool) -> None:
     assert same(left, right) is equal
     assert same(right, left) is equal
+
+
+@given(VALUES)
+def test_the_canonical_text_is_what_the_standard_library_writes_sorted_and_without_blanks(value: Json) -> None:
+    assert canonical(value) == json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

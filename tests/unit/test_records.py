@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from syncd.domain.edits import edit, remove
 from syncd.domain.jsontypes import JsonObject
 from syncd.domain.receiving import Incoming, moment, order_of, receive
-from syncd.domain.records import Change, Subscriber, alias_id, owed_pushes
+from syncd.domain.records import Change, Subscriber, alias_id, alias_ids, blank, owed_pushes
 from syncd.domain.times import DAY, iso
 
 BOTH = (Subscriber("gh"), Subscriber("crm"))
@@ -63,6 +64,29 @@ def test_the_first_event_makes_the_entity_and_owes_it_to_every_other_connection(
     assert (entity["data"], entity["version"], entity["externalIds"]) == ({"title": "a"}, 1, {"gh": "gh-1"})
     assert owed_pushes(entity) == [("crm", 1)]
     assert entity["dirtySince"] == iso(105.0)
+
+
+@given(
+    st.dictionaries(st.sampled_from("abc"), st.integers(0, 2)),
+    st.floats(-1e9, 4e9),
+    st.sampled_from([BOTH, (Subscriber("gh"), Subscriber("crm", "pull")), ()]),
+    st.sampled_from([None, "run:1"]),
+    st.booleans(),
+)
+def test_the_first_word_of_an_object_comes_to_what_merging_it_into_nothing_does(
+    data: JsonObject, at: float, subscribers: tuple[Subscriber, ...], page: str | None, timed: bool
+) -> None:
+    incoming = replace(said(data, at=at), page=page, timed=timed, tag="v1", event_id="e-1")
+    change = after(None, incoming, subscribers)
+    merged = after(blank("t", "issue", at + 5), incoming, subscribers)
+    assert change.entity is not None
+    assert change.effect == "created"
+    if merged.entity is None or not data:
+        return  # nothing in it: no content that a merge could find
+    if page is not None:
+        assert change.entity["links"]["gh"].pop("page") == [page, "created"]
+        merged.entity["links"]["gh"].pop("page")
+    assert change.entity == merged.entity
 
 
 def test_a_connection_that_only_pulls_is_owed_nothing() -> None:
@@ -203,3 +227,8 @@ def test_any_order_and_repetition_of_events_ends_in_one_state(events: list[Any])
 @pytest.mark.parametrize(("one", "other"), [(("a", "bc"), ("ab", "c")), (("a", "1"), ("b", "1"))])
 def test_aliases_of_different_objects_differ(one: tuple[str, str], other: tuple[str, str]) -> None:
     assert alias_id(*one) != alias_id(*other)
+
+
+@given(st.lists(st.text("ab:", max_size=4)))
+def test_the_aliases_of_a_page_are_those_of_each(external_ids: list[str]) -> None:
+    assert alias_ids("gh", external_ids) == [alias_id("gh", one) for one in external_ids]

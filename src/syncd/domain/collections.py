@@ -30,6 +30,9 @@ class Collection:
     every write dearer."""
     across: tuple[str, ...] = ()
     """Those of `paths` by which queries over all partitions select or sort while many documents must not be looked at."""
+    counted: tuple[str, ...] = ()
+    """Those of `paths` by which documents are only counted in their partition: a store need not keep them in any order, which for ids
+    that are hashes makes every write dearer."""
     schema: int = 1
     """Version of the document's shape that this release writes."""
     upgrades: tuple[Upgrade, ...] = ()
@@ -56,6 +59,7 @@ ENTITIES = Collection(
     paths=("updatedAt", "dirtySince", "deleted", "connectionId", "creating"),
     across=("dirtySince",),
     scanned=("tenantId",),
+    counted=("connectionId",),
 )
 CONNECTIONS = Collection(name="connections", partition="id", paths=("tenantId", "integrationId"))
 REGISTRATIONS = Collection(name="webhooks", partition="id", paths=("tenantId", "connectionId"))

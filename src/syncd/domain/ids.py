@@ -9,8 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from typing import TYPE_CHECKING
 
 from syncd.domain.errors import Invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 USER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -30,6 +34,14 @@ def ulid(now: float, entropy: bytes | None = None) -> str:
     )
 
 
+def ulids(now: float, count: int) -> list[str]:
+    """ULIDs of one moment, in their order. They have 60 random bits in common, and count up in the others."""
+    pairs = _PAIRS
+    first = ulid(now)
+    before, start = first[:22], int.from_bytes(os.urandom(2), "big")
+    return [f"{before}{pairs[place >> 10]}{pairs[place & 1023]}" for place in range(start, start + count)]
+
+
 _pool = bytearray()
 
 
@@ -46,6 +58,12 @@ def _entropy() -> bytes:
 def digest(*parts: str) -> str:
     """128 bits as 32 hex digits over the parts; each part is length-prefixed, so that no two lists collide by joining."""
     return hashlib.sha256("".join([f"{len(part)}:{part}" for part in parts]).encode()).hexdigest()[:32]
+
+
+def digests(before: tuple[str, ...], last: Iterable[str]) -> list[str]:
+    """`digest(*before, one)` of each of the last parts."""
+    head = "".join([f"{len(part)}:{part}" for part in before])
+    return [hashlib.sha256(f"{head}{len(one)}:{one}".encode()).hexdigest()[:32] for one in last]
 
 
 def located(partition: str, rest: str) -> str:

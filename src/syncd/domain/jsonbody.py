@@ -9,9 +9,14 @@ from __future__ import annotations
 import json
 import math
 import sys
+from json import encoder
+from typing import TYPE_CHECKING
 
 from syncd.domain.errors import NotUnderstood
 from syncd.domain.jsontypes import Json, JsonObject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Levels of arrays and objects. Deeper than any document that a provider of ours sends (GitHub's reach 8); the interpreter's own
 #: limit would be its stack.
@@ -94,7 +99,7 @@ def _alike(left: Json, right: Json) -> bool:
 
 def canonical(value: Json) -> str:
     """One text per value: names sorted, no blanks. For hashes and for ties that every replica must break alike."""
-    return _CANONICAL.encode(value)
+    return _CANONICAL(value)
 
 
 def _object(pairs: list[tuple[str, Json]]) -> JsonObject:
@@ -162,5 +167,15 @@ def _check_characters(value: Json) -> None:
         raise NotUnderstood("the body holds half of a surrogate pair, which is no character") from None
 
 
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+def _canonical() -> Callable[[Json], str]:
+    """Python's own encoder, made once. JSONEncoder makes one for each call, which costs more than to encode a record."""
+    slow = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    made = getattr(encoder, "c_make_encoder", None)
+    if made is None:
+        return slow.encode
+    parts = made(None, slow.default, encoder.encode_basestring, None, ":", ",", True, False, False)
+    return lambda value: "".join(parts(value, 0))
+
+
+_CANONICAL = _canonical()
 _READER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite)

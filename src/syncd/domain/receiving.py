@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from syncd.domain.collections import ENTITIES
 from syncd.domain.conflicts import conflict_id
 from syncd.domain.ids import digest
 from syncd.domain.jsonbody import canonical, same
 from syncd.domain.merge import ABSENT, Rules, merge
 from syncd.domain.records import Change, blank, bury, changed_fields, concerned, owe, owes, settle
 from syncd.domain.times import DAY, iso, parse
+from syncd.domain.values import immutable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,10 +31,13 @@ _RANKED = 24
 #: Characters that say its content.
 _DIGEST = 8
 
+#: A content that nobody dates later.
+_EPOCH = iso(0)
+
 _LAST_WRITE_WINS = Rules()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class Incoming:
     """What one connection says about one of its objects, from an event, a page or a push's answer."""
 
@@ -93,6 +97,8 @@ def receive(
     what the connection already said. `entity_id` names the conflicts that a person must decide."""
     connection = incoming.connection_id
     if entity is None:
+        if incoming.operation != "delete":
+            return _received_first(incoming, tenant_id, entity_type, subscribers, now)
         entity = blank(tenant_id, entity_type, now)
         fresh = True
         link: JsonObject = {}
@@ -104,22 +110,10 @@ def receive(
         entity = {**entity, "links": dict(entity["links"]), "externalIds": dict(entity["externalIds"])}
         link = dict(link)
         fresh = False
-    link["remoteVersion"] = incoming.remote_version
-    if not incoming.timed:
-        link["untimed"] = True
-    elif "untimed" in link:
-        del link["untimed"]
-    if (
-        incoming.tag is not None
-    ):  # an event has none: a write on the one before is refused where it changed, and reads again
-        link["remoteTag"] = incoming.tag
-    if incoming.event_id is not None:
-        link["event"] = incoming.event_id
+    _say(link, incoming)
     entity["externalIds"][connection] = incoming.external_id
     entity["links"][connection] = link
-    if fresh and incoming.operation != "delete":
-        change = _received_first(entity, incoming, subscribers=subscribers, now=now)
-    elif incoming.operation == "delete":
+    if incoming.operation == "delete":
         change = _received_deletion(entity, incoming, subscribers=subscribers, now=now, fresh=fresh)
     else:
         change = _received_content(entity, incoming, subscribers=subscribers, now=now, rules=rules, entity_id=entity_id)
@@ -129,6 +123,20 @@ def receive(
         if counted != change.effect:
             change = Change(effect=counted, entity=change.entity, resolutions=change.resolutions)
     return change
+
+
+def _say(link: JsonObject, incoming: Incoming) -> None:
+    """What the connection said last, and when."""
+    link["remoteVersion"] = incoming.remote_version
+    if not incoming.timed:
+        link["untimed"] = True
+    elif "untimed" in link:
+        del link["untimed"]
+    if incoming.tag is not None:
+        # An event has none: a write on the one before is refused where it changed, and reads again.
+        link["remoteTag"] = incoming.tag
+    if incoming.event_id is not None:
+        link["event"] = incoming.event_id
 
 
 def _brings_nothing(
@@ -198,10 +206,10 @@ def _says_nothing(
 
 def _agrees(data: JsonObject, incoming: Incoming, subscribers: Sequence[Subscriber]) -> bool:
     """In everything that the connection can be told."""
-    if same(data, incoming.data):
-        return True
     origin = _origin(subscribers, incoming.connection_id)
-    return origin is None or not origin.takes_pushes or same(origin.fields.of(data), origin.fields.of(incoming.data))
+    if origin is None or not origin.takes_pushes or same(data, incoming.data):
+        return True
+    return same(origin.fields.of(data), origin.fields.of(incoming.data))
 
 
 def _origin(subscribers: Sequence[Subscriber], connection_id: str) -> Subscriber | None:
@@ -217,16 +225,31 @@ def _counted(link: JsonObject, incoming: Incoming, effect: Effect) -> Effect:
     return was
 
 
-def _received_first(entity: JsonObject, incoming: Incoming, *, subscribers: Sequence[Subscriber], now: float) -> Change:
-    """What nobody here had: all of it is new, and nothing can differ from it. `_received_content` would come to the same."""
-    connection, data = incoming.connection_id, incoming.data
-    entity["data"] = dict(data)
-    entity["changedAt"] = max(entity["changedAt"], iso(incoming.occurred_at))
-    entity["version"] = 1
-    link = entity["links"][connection]
+def _received_first(
+    incoming: Incoming, tenant_id: str, entity_type: str, subscribers: Sequence[Subscriber], now: float
+) -> Change:
+    """What nobody here had: all of it is new, and nothing can differ from it. `_received_content` of a `blank` would come to the same."""
+    connection, data, moment = incoming.connection_id, incoming.data, iso(now)
+    link: JsonObject = {}
+    _say(link, incoming)
     link["base"] = data
     link["want"] = link["pushed"] = 1
-    others = concerned(entity, [one for one in subscribers if one.connection_id != connection], data)
+    if incoming.page is not None:
+        link["page"] = [incoming.page, "created"]
+    entity: JsonObject = {
+        "tenantId": tenant_id,
+        "type": entity_type,
+        "data": dict(data),
+        "externalIds": {connection: incoming.external_id},
+        "links": {connection: link},
+        "version": 1,
+        "createdAt": moment,
+        "updatedAt": moment,
+        "changedAt": max(_EPOCH, iso(incoming.occurred_at)),
+        "deleted": False,
+        "schema": ENTITIES.schema,
+    }
+    others = [one.connection_id for one in subscribers if one.takes_pushes and one.connection_id != connection]
     if others:
         owe(entity, others, now)
     return Change(effect="created", entity=entity)

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from syncd.domain.collections import ENTITIES
 from syncd.domain.fields import ALL_FIELDS, Fields
-from syncd.domain.ids import digest
+from syncd.domain.ids import digest, digests
 from syncd.domain.jsonbody import same
 from syncd.domain.merge import ABSENT
 from syncd.domain.times import iso
+from syncd.domain.values import immutable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,6 +45,11 @@ def entity_partition(tenant_id: str, entity_type: str) -> str:
 @lru_cache(maxsize=1024)
 def alias_id(connection_id: str, external_id: str) -> str:
     return f"x~{digest(connection_id, external_id)}"
+
+
+def alias_ids(connection_id: str, external_ids: Iterable[str]) -> list[str]:
+    """`alias_id` of each, as a page of records needs them."""
+    return [f"x~{one}" for one in digests((connection_id,), external_ids)]
 
 
 def alias(connection_id: str, external_id: str, entity_id: str, *, live: bool = True) -> JsonObject:
@@ -77,7 +83,7 @@ class Subscriber:
         return self.direction != "pull"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class Change:
     effect: Effect
     entity: JsonObject | None

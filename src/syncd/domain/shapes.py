@@ -40,7 +40,13 @@ _ESCAPED = {character: f"%{ord(character):02X}" for character in "%./\\?#"}
 
 def is_wrapped(document: JsonObject) -> bool:
     """An entity as flows know it."""
-    return all(type(document.get(name)) is dict for name in ("data", "links", "externalIds"))
+    get = document.get
+    return type(get("data")) is dict and type(get("links")) is dict and type(get("externalIds")) is dict
+
+
+def lies_wrapped(document: JsonObject) -> bool:
+    """Does it lie in the store as flows know it? A flat one may have fields of these names too."""
+    return is_wrapped(document) and _OURS not in document
 
 
 def flat(entity: JsonObject) -> JsonObject:

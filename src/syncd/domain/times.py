@@ -23,7 +23,7 @@ def iso(seconds: float) -> str:
 @lru_cache(maxsize=256)
 def _to_the_second(seconds: int) -> str:
     """Cached, because most times that are written are of this very second."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def iso_or_none(seconds: float | None) -> str | None:

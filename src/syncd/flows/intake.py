@@ -8,19 +8,19 @@ batch that lost are merged one by one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
 from syncd.domain.collections import ENTITIES, TOMBSTONE_TTL
 from syncd.domain.conflicts import ConflictRecord
-from syncd.domain.errors import Conflict, Overloaded, TooLarge
-from syncd.domain.ids import located, ulid
+from syncd.domain.errors import Conflict, Overloaded, SyncdError, TooLarge
+from syncd.domain.ids import located, ulid, ulids
 from syncd.domain.merge import Rules
 from syncd.domain.pushing import creating_id
 from syncd.domain.receiving import receive
-from syncd.domain.records import Change, alias, alias_id, entity_partition
+from syncd.domain.records import Change, alias, alias_id, alias_ids, entity_partition
+from syncd.domain.values import immutable
 from syncd.flows.creating import read_marks
 from syncd.flows.keys import Heard, address, detach, former_holder, look, says_little, under_new_holder
 from syncd.ports.documents import BATCH_LIMIT, Create, Delete, Replace, Upsert
@@ -42,9 +42,10 @@ if TYPE_CHECKING:
 #: Times that a lost compare-and-set is done again at once. With more writers than that on one entity, waiting is better.
 ATTEMPTS = 12
 _LAST_WRITE_WINS = Rules()
+_UNCHANGED = Change(effect="unchanged", entity=None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class Stored:
     """What became of a change. `version` is that of the entity now."""
 
@@ -58,8 +59,30 @@ async def _any_number(_count: int) -> None:
     """Nobody guards deletions."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Scope(NamedTuple):
+    """What a page's records have in common."""
+
+    tenant_id: str
+    entity_type: str
+    subscribers: Sequence[Subscriber]
+    rules: Rules
+    keys: Keys | None
+    now: float
+
+    @property
+    def partition(self) -> str:
+        return entity_partition(self.tenant_id, self.entity_type)
+
+
+class _Found(NamedTuple):
+    """What there is of one record. An alias may point to a tombstone that is gone."""
+
+    alias_id: str
+    alias: Document | None
+    entity: Document | None
+
+
+class _Step(NamedTuple):
     """One record on its way: what was found, what it becomes, and what is to be written for it."""
 
     incoming: Incoming
@@ -113,19 +136,18 @@ class Intake:
         partition = entity_partition(tenant_id, entity_type)
         subscribers = await self._subscriptions.subscribers(tenant_id, entity_type)
         for _ in range(ATTEMPTS):
-            [(pointer, found)] = await self._located(partition, [incoming], subscribers, said_at)
-            keys: Keys | None = None
+            scope = _Scope(tenant_id, entity_type, subscribers, rules, None, self._clock.now())
+            [found] = await self._located(scope, [incoming], said_at)
             if keying is not None:
-                heard = Heard.of(incoming, found)
+                heard = Heard.of(incoming, found.entity)
                 deduped, keys = await look(self._documents, partition, incoming.connection_id, keying, [heard])
                 if deduped.duplicates:
-                    standing = keys.holders.get(deduped.duplicates[0].of, found)
+                    standing = keys.holders.get(deduped.duplicates[0].of, found.entity)
                     if standing is None:
                         continue  # it came between two reads
                     return await self._set_aside(partition, incoming, standing, keying)
-                found = keys.placed(incoming, found)
-            now = self._clock.now()
-            step = self._step(tenant_id, entity_type, incoming, pointer, found, subscribers, rules, keys, now)
+                scope = scope._replace(keys=keys)
+            step = _step(scope, incoming, found, ulid(scope.now))
             await self._detach(partition, step)
             if step.change.effect == "deleted":
                 await admit_deletes(1)
@@ -135,7 +157,7 @@ class Intake:
                     await self._documents.write(ENTITIES, partition, step.writes)
                 except Conflict:
                     continue
-            await self._hints.send([(step.entity_id, step.entity)])
+            await self._tell([step])
             return step.stored
         raise contended(partition)
 
@@ -152,46 +174,35 @@ class Intake:
     ) -> list[Stored | TooLarge]:
         """Objects of one connection, each once; what became of each, in order. TooLarge: one that no document can hold, left out.
         `keys`: from `keys.look`, where ids alone do not say what is one thing. Raises as `receive`."""
-        partition = entity_partition(tenant_id, entity_type)
         subscribers = await self._subscriptions.subscribers(tenant_id, entity_type)
-        found = await self._located(partition, page, subscribers, said_at)
-        if keys is not None:
-            found = [
-                (pointer, keys.placed(incoming, document))
-                for incoming, (pointer, document) in zip(page, found, strict=True)
-            ]
-        now = self._clock.now()
-        steps: list[_Step | None] = [
-            self._step(tenant_id, entity_type, incoming, pointer, document, subscribers, rules, keys, now)
-            for incoming, (pointer, document) in zip(page, found, strict=True)
-        ]
-        if keys is not None:
-            for step in steps:
-                assert step is not None
-                await self._detach(partition, step)
-        # Two ids of one entity in one page: the second is merged after the first is stored.
+        scope = _Scope(tenant_id, entity_type, subscribers, rules, keys, self._clock.now())
+        partition = scope.partition
+        steps: list[_Step | None] = []
         seen: set[str] = set()
-        for position, step in enumerate(steps):
-            if step is not None and step.entity_id in seen:
-                steps[position] = None
-            elif step is not None:
-                seen.add(step.entity_id)
-        counted = {
-            position
-            for position, step in enumerate(steps)
-            if step is not None and step.writes and step.change.effect == "deleted"
-        }
+        found = await self._located(scope, page, said_at)
+        for incoming, one, fresh in zip(page, found, ulids(scope.now, len(page)), strict=True):
+            step = _step(scope, incoming, one, fresh)
+            if step.leaves is not None:
+                await self._detach(partition, step)
+            # Two ids of one entity in one page: the second is merged after the first is stored.
+            steps.append(None if step.entity_id in seen else step)
+            seen.add(step.entity_id)
+        changed = [(position, step) for position, step in enumerate(steps) if step is not None and step.writes]
+        counted = {position for position, step in changed if step.change.effect == "deleted"}
         if counted:
             await admit_deletes(len(counted))
-        await self._record(tenant_id, entity_type, [step for step in steps if step is not None])
+        merged = [step for step in steps if step is not None]
+        await self._record(tenant_id, entity_type, merged)
         answers: list[Stored | TooLarge | None] = [
             None if step is None or step.writes else step.stored for step in steps
         ]
-        changed = [(position, step) for position, step in enumerate(steps) if step is not None and step.writes]
+        failed: list[SyncdError] = []
         async with anyio.create_task_group() as group:
             for batch in _batches(changed):
-                group.start_soon(self._write, partition, batch, answers)
-        await self._hints.send([(step.entity_id, step.entity) for step in steps if step is not None])
+                group.start_soon(self._write, partition, batch, answers, failed)
+        if failed:
+            raise failed[0]
+        await self._tell(merged)
         keying = None if keys is None else keys.keying
         for position, answer in enumerate(answers):
             if answer is None:
@@ -235,9 +246,13 @@ class Intake:
             await detach(self._documents, partition, incoming.connection_id, incoming.external_id, step.leaves)
 
     async def _write(
-        self, partition: str, batch: Sequence[tuple[int, _Step]], answers: list[Stored | TooLarge | None]
+        self,
+        partition: str,
+        batch: Sequence[tuple[int, _Step]],
+        answers: list[Stored | TooLarge | None],
+        failed: list[SyncdError],
     ) -> None:
-        """What was not written stays None in `answers`, to be done one by one."""
+        """What lost a compare-and-set stays None in `answers`, to be done one by one. `failed`: where the store cannot write."""
         try:
             await self._documents.write(ENTITIES, partition, [write for _, step in batch for write in step.writes])
         except Conflict:
@@ -247,85 +262,40 @@ class Intake:
                 answers[batch[0][0]] = error
                 return
             half = len(batch) // 2
-            await self._write(partition, batch[:half], answers)
-            await self._write(partition, batch[half:], answers)
+            await self._write(partition, batch[:half], answers, failed)
+            await self._write(partition, batch[half:], answers, failed)
+            return
+        except SyncdError as error:  # raised when all are back: out of the group it would come in a group of errors
+            failed.append(error)
             return
         for position, step in batch:
             answers[position] = step.stored
 
-    async def _located(
-        self, partition: str, page: Sequence[Incoming], subscribers: Sequence[Subscriber], said_at: float
-    ) -> list[tuple[Document | None, Document | None]]:
-        """(alias, entity) of each. Without an alias there may be an entity all the same: one whose create nobody answered. An alias
-        may point to a tombstone that is gone."""
-        pointers = await self._documents.get_many(
-            ENTITIES, [(partition, alias_id(one.connection_id, one.external_id)) for one in page]
-        )
-        owners = [None if pointer is None else str(pointer.data["entityId"]) for pointer in pointers]
+    async def _located(self, scope: _Scope, page: Sequence[Incoming], said_at: float) -> list[_Found]:
+        """Of each. Without an alias there may be an entity all the same: one whose create nobody answered."""
+        partition, connection_id = scope.partition, page[0].connection_id
+        names = alias_ids(connection_id, [one.external_id for one in page])
+        aliases = await self._documents.get_many(ENTITIES, [(partition, name) for name in names])
+        owners: list[str | None] = [None if one is None else one.data["entityId"] for one in aliases]
         if None in owners:
-            marks = await read_marks(self._documents, partition, page[0].connection_id, subscribers)
+            marks = await read_marks(self._documents, partition, connection_id, scope.subscribers)
             if marks is not None:
-                now = self._clock.now()
                 owners = [
-                    marks.owner(incoming, said_at=said_at, now=now) if owner is None else owner
+                    marks.owner(incoming, said_at=said_at, now=scope.now) if owner is None else owner
                     for incoming, owner in zip(page, owners, strict=True)
                 ]
+        entities: dict[str | None, Document] = {}
         known = {owner for owner in owners if owner is not None}
-        if not known:
-            return [(pointer, None) for pointer in pointers]
-        found = await self._documents.get_many(ENTITIES, [(partition, identifier) for identifier in known])
-        entities = {document.id: document for document in found if document is not None}
-        return [
-            (pointer, None if owner is None else entities.get(owner))
-            for pointer, owner in zip(pointers, owners, strict=True)
-        ]
+        if known:
+            found = await self._documents.get_many(ENTITIES, [(partition, identifier) for identifier in known])
+            entities = {document.id: document for document in found if document is not None}
+        return [_Found(name, one, entities.get(owner)) for name, one, owner in zip(names, aliases, owners, strict=True)]
 
-    def _step(
-        self,
-        tenant_id: str,
-        entity_type: str,
-        incoming: Incoming,
-        pointer: Document | None,
-        found: Document | None,
-        subscribers: Sequence[Subscriber],
-        rules: Rules,
-        keys: Keys | None,
-        now: float,
-    ) -> _Step:
-        partition = entity_partition(tenant_id, entity_type)
-        identifier = located(partition, ulid(now)) if found is None else found.id
-        before, said = None if found is None else found.data, [] if keys is None else keys.writes(incoming, identifier)
-        taken_over = keys is not None and found is not None and keys.stands_beside(incoming, found)
-        if taken_over:
-            assert found is not None
-            if says_little(incoming):
-                return _Step(incoming, identifier, found.data, Change(effect="unchanged", entity=None), ())
-            said.append(former_holder(found, incoming.connection_id))
-            before = under_new_holder(found.data, incoming.connection_id)
-        change = receive(
-            before,
-            incoming,
-            tenant_id=tenant_id,
-            entity_type=entity_type,
-            subscribers=subscribers,
-            now=now,
-            rules=rules,
-            entity_id=identifier,
-        )
-        if change.entity is None:
-            assert found is not None
-            return _Step(incoming, identifier, found.data, change, said)
-        writes = entity_writes(identifier, found, change.entity) + said
-        elsewhere = pointer is not None and pointer.data["entityId"] != identifier
-        # One that comes to life or dies has all its aliases written already.
-        written = found is not None and found.data["deleted"] != change.entity["deleted"]
-        if not written and (pointer is None or found is None or elsewhere or taken_over):
-            writes.append(_pointer(identifier, pointer, incoming, deleted=change.entity["deleted"]))
-        if pointer is None and found is not None:
-            # Our own by content: the next object like it is another one.
-            writes.append(Delete(creating_id(identifier, incoming.connection_id)))
-        leaves = str(pointer.data["entityId"]) if pointer is not None and elsewhere else None
-        return _Step(incoming, identifier, change.entity, change, writes, leaves)
+    async def _tell(self, steps: Sequence[_Step]) -> None:
+        """Hint at what is owed, also of what is unchanged: an earlier hint may be lost."""
+        owing = [(step.entity_id, step.entity) for step in steps if "dirtySince" in step.entity]
+        if owing:
+            await self._hints.send(owing)
 
     async def _record(self, tenant_id: str, entity_type: str, steps: Sequence[_Step]) -> None:
         records = [
@@ -341,6 +311,48 @@ class Intake:
         ]
         if records:
             await self._conflicts.record(tenant_id, records)
+
+
+def _step(scope: _Scope, incoming: Incoming, found: _Found, fresh: str) -> _Step:
+    """`fresh`: the rest of the id that a new entity gets."""
+    keys, pointer, entity = scope.keys, found.alias, found.entity
+    if keys is not None:
+        entity = keys.placed(incoming, entity)
+    identifier = located(scope.partition, fresh) if entity is None else entity.id
+    said = [] if keys is None else keys.writes(incoming, identifier)
+    before = None if entity is None else entity.data
+    taken_over = keys is not None and entity is not None and keys.stands_beside(incoming, entity)
+    if taken_over:
+        assert entity is not None
+        if says_little(incoming):
+            return _Step(incoming, identifier, entity.data, _UNCHANGED, ())
+        said.append(former_holder(entity, incoming.connection_id))
+        before = under_new_holder(entity.data, incoming.connection_id)
+    change = receive(
+        before,
+        incoming,
+        tenant_id=scope.tenant_id,
+        entity_type=scope.entity_type,
+        subscribers=scope.subscribers,
+        now=scope.now,
+        rules=scope.rules,
+        entity_id=identifier,
+    )
+    if change.entity is None:
+        assert entity is not None
+        return _Step(incoming, identifier, entity.data, change, said)
+    deleted = change.entity["deleted"]
+    writes = entity_writes(identifier, entity, change.entity)
+    elsewhere = pointer is not None and pointer.data["entityId"] != identifier
+    # One that comes to life or dies has all its aliases written already.
+    written = entity is not None and entity.data["deleted"] != deleted
+    if not written and (pointer is None or entity is None or elsewhere or taken_over):
+        writes.append(_pointer(identifier, found, incoming, deleted=deleted))
+    if pointer is None and entity is not None:
+        # Our own by content: the next object like it is another one.
+        writes.append(Delete(creating_id(identifier, incoming.connection_id)))
+    leaves = str(pointer.data["entityId"]) if pointer is not None and elsewhere else None
+    return _Step(incoming, identifier, change.entity, change, writes + said, leaves)
 
 
 def entity_writes(identifier: str, found: Document | None, entity: JsonObject) -> list[Write]:
@@ -362,12 +374,13 @@ def entity_writes(identifier: str, found: Document | None, entity: JsonObject) -
     return writes
 
 
-def _pointer(identifier: str, pointer: Document | None, incoming: Incoming, *, deleted: bool) -> Write:
+def _pointer(identifier: str, found: _Found, incoming: Incoming, *, deleted: bool) -> Write:
     """The alias by which two creators of one entity meet. One that points to a tombstone long gone is taken over."""
     ttl = TOMBSTONE_TTL if deleted else None
     data = alias(incoming.connection_id, incoming.external_id, identifier, live=not deleted)
-    name = alias_id(incoming.connection_id, incoming.external_id)
-    return Create(name, data, ttl=ttl) if pointer is None else Replace(name, data, pointer.etag, ttl=ttl)
+    if found.alias is None:
+        return Create(found.alias_id, data, ttl=ttl)
+    return Replace(found.alias_id, data, found.alias.etag, ttl=ttl)
 
 
 def _batches(steps: Sequence[tuple[int, _Step]]) -> list[list[tuple[int, _Step]]]:

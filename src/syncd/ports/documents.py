@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 from syncd.domain.collections import Collection
 from syncd.domain.jsontypes import Json, JsonObject
+from syncd.domain.values import immutable
 
 #: A write's `ttl` that keeps the document whatever its collection says.
 FOREVER = math.inf
@@ -21,7 +22,7 @@ DOCUMENT_BYTES = 2_000_000
 PAGE_LIMIT = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@immutable()
 class Document:
     """One stored document. `data` holds its fields without the id; treat it as your own copy."""
 
@@ -34,7 +35,7 @@ class Document:
         return {"id": self.id, **self.data}
 
 
-@dataclass(frozen=True, slots=True)
+@immutable()
 class Create:
     """Put if absent; Conflict where the id exists."""
 
@@ -44,7 +45,7 @@ class Create:
     """Seconds from this write; None: as the collection says; FOREVER: never."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable()
 class Replace:
     """Compare-and-set: written only while the stored etag is `etag`; Conflict otherwise, also where it is gone."""
 
@@ -54,7 +55,7 @@ class Replace:
     ttl: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable()
 class Upsert:
     """Last writer wins. For roll-ups and caches; a decision never rests on it."""
 
@@ -63,7 +64,7 @@ class Upsert:
     ttl: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable()
 class Delete:
     """Remove. With an etag, Conflict where it changed or is gone; without, removing what is not there succeeds."""
 

@@ -10,6 +10,7 @@ from syncd.domain.events import ReceivedEvent
 from syncd.domain.fields import ALL_FIELDS, Fields
 from syncd.domain.jsontypes import Json, JsonObject
 from syncd.domain.signatures import SignatureScheme
+from syncd.domain.values import immutable
 from syncd.ports.api import Api
 
 
@@ -76,7 +77,7 @@ class Fetch:
     """`RecordPage.validator` of the last first page of the same kind with a `since`, handed back with the next first page."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class Record:
     """One object as the provider shows it."""
 

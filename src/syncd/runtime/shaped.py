@@ -15,7 +15,7 @@ from dataclasses import replace
 from syncd.domain.collections import ENTITIES, Collection
 from syncd.domain.errors import Invalid
 from syncd.domain.records import is_alias
-from syncd.domain.shapes import entity_of, flat, is_wrapped, shown_id, stored_id
+from syncd.domain.shapes import entity_of, flat, is_wrapped, lies_wrapped, shown_id, stored_id
 from syncd.ports.documents import (
     BATCH_LIMIT,
     PAGE_LIMIT,
@@ -122,6 +122,8 @@ class ShapedDocuments:
     async def write(self, collection: Collection, partition: str, writes: Sequence[Write]) -> list[Document | None]:
         if collection.name != ENTITIES.name:
             return await self._documents.write(collection, partition, writes)
+        if not self._flat and all(isinstance(one, Create) for one in writes):
+            return await self._documents.write(collection, partition, writes)
         stored = await self._documents.write(collection, partition, [self._stored(partition, one) for one in writes])
         # Who removes without an etag has not looked where the document lies.
         elsewhere = [
@@ -148,16 +150,21 @@ class ShapedDocuments:
 
 
 def _shown(document: Document) -> Document:
-    if is_alias(document.id):
+    if is_alias(document.id) or (_is_ours(document.partition, document.id) and lies_wrapped(document.data)):
         return document
     entity = entity_of(document.data, document.partition)
     if entity is None:
-        if document.id.startswith(f"{document.partition}.") or not is_wrapped(document.data):
+        if _is_ours(document.partition, document.id) or not is_wrapped(document.data):
             return document
         entity = document.data  # an old one that was written wrapped
     identifier = shown_id(document.partition, document.id)
     etag = document.etag if identifier == document.id else _ELSEWHERE + document.etag
     return Document(identifier, document.partition, entity, etag)
+
+
+def _is_ours(partition: str, identifier: str) -> bool:
+    """Does an id of the store say its partition?"""
+    return identifier.startswith(partition) and identifier[len(partition) : len(partition) + 1] == "."
 
 
 def _answer(write: Write, stored: Document | None) -> Document | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from syncd.adapters.embedded.codec import dumps, loads
 from syncd.adapters.embedded.engine import Engine
-from syncd.adapters.embedded.rows import Row, create, find
+from syncd.adapters.embedded.rows import NewRow, Row, create, find
 from syncd.adapters.embedded.selection import compile_count, compile_query, cursor_after, table_of
 from syncd.domain.collections import Collection
 from syncd.domain.errors import Conflict, Invalid, TooLarge
@@ -53,9 +53,13 @@ def create_tables(connection: sqlite3.Connection, collections: Iterable[Collecti
                     f"ALTER TABLE {table} ADD COLUMN p_{path} GENERATED ALWAYS AS (json_extract(body, '$.{path}')) VIRTUAL"
                 )
         for path in collection.paths:
-            connection.execute(
-                f"CREATE INDEX IF NOT EXISTS {table}_{path} ON {table} (partition, p_{path}, id) WHERE p_{path} IS NOT NULL"
-            )
+            name, columns = f"{table}_{path}", f"partition, p_{path}, id"
+            if path in collection.counted:
+                # Without the id all new ones go to one place, where a hash as id takes each to a page of its own. An earlier release
+                # had the other one.
+                connection.execute(f"DROP INDEX IF EXISTS {name}")
+                name, columns = f"{name}_counted", f"partition, p_{path}"
+            connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {table} ({columns}) WHERE p_{path} IS NOT NULL")
         for path in collection.across:
             connection.execute(
                 f"CREATE INDEX IF NOT EXISTS {table}_across_{path} ON {table} (p_{path}, partition, id)"
@@ -65,11 +69,12 @@ def create_tables(connection: sqlite3.Connection, collections: Iterable[Collecti
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A batch ready for the writer: table, partition and, per write, (write, body text, new etag, expiry)."""
+    """A batch ready for the writer. `rows`: what each write leaves there, for a Delete only to name it."""
 
     table: str
     partition: str
-    steps: list[tuple[Write, str, str, float | None]]
+    writes: Sequence[Write]
+    rows: list[NewRow]
     now: float
 
 
@@ -97,29 +102,32 @@ class EmbeddedDocuments:
         if not 1 <= len(writes) <= BATCH_LIMIT:
             raise Invalid(f"a batch holds 1 to {BATCH_LIMIT} writes, this one {len(writes)}")
         now = self._clock.now()
-        steps: list[tuple[Write, str, str, float | None]] = []
-        size = 0
+        rows: list[NewRow] = []
+        answers: list[Document | None] = []
+        size, schema, boot, counter = 0, collection.schema, self._boot, self._counter
         for write in writes:
-            etag = self._boot + format(next(self._counter), "x")
+            etag = f"{boot}{next(counter):x}"
             if isinstance(write, Delete):
-                steps.append((write, "", etag, None))
+                rows.append((partition, write.id, etag, None, ""))
+                answers.append(None)
                 continue
-            write.data["schema"] = max(write.data.get("schema", 0), collection.schema)
-            body = dumps(write.data)
-            if len(body) > DOCUMENT_BYTES:
+            data = write.data
+            if data.get("schema", 0) < schema:
+                data["schema"] = schema
+            body = dumps(data)
+            length = len(body)
+            if length > DOCUMENT_BYTES:
                 raise TooLarge(
-                    f"document {write.id!r} of {collection.name} has {len(body)} bytes, more than {DOCUMENT_BYTES}"
+                    f"document {write.id!r} of {collection.name} has {length} bytes, more than {DOCUMENT_BYTES}"
                 )
-            size += len(body)
+            size += length
             ttl = collection.ttl if write.ttl is None else write.ttl
-            steps.append((write, body, etag, None if ttl is None or ttl == math.inf else now + ttl))
+            rows.append((partition, write.id, etag, None if ttl is None or ttl == math.inf else now + ttl, body))
+            answers.append(Document(write.id, partition, data, etag))
         if size > BATCH_BYTES:
             raise TooLarge(f"a batch holds at most {BATCH_BYTES} bytes, this one {size}")
-        await self._engine.write(_write, _Prepared(table_of(collection), partition, steps, now), size=size)
-        return [
-            None if isinstance(write, Delete) else Document(write.id, partition, write.data, etag)
-            for write, _, etag, _ in steps
-        ]
+        await self._engine.write(_write, _Prepared(table_of(collection), partition, writes, rows, now), size=size)
+        return answers
 
     async def query(self, collection: Collection, query: Query) -> Page:
         statement, arguments = compile_query(collection, query, self._clock.now())
@@ -153,7 +161,7 @@ def _write(connection: sqlite3.Connection, batches: Sequence[_Prepared]) -> list
     """Every batch for itself: a lost compare-and-set undoes its own batch only."""
     answers: list[Exception | None] = []
     for batch in batches:
-        if len(batch.steps) == 1:
+        if len(batch.rows) == 1:
             answers.append(_one_by_one(connection, batch))
             continue
         connection.execute("SAVEPOINT batch")
@@ -170,25 +178,23 @@ def _write(connection: sqlite3.Connection, batches: Sequence[_Prepared]) -> list
 
 def _at_once(connection: sqlite3.Connection, batch: _Prepared) -> bool:
     """A batch of new documents, as a page of a pull brings them, in sets. False for any other, and where one is there already."""
-    if not all(isinstance(step[0], Create) for step in batch.steps):
+    if not all(isinstance(write, Create) for write in batch.writes):
         return False
-    rows = [(batch.partition, write.id, etag, expires, body) for write, body, etag, expires in batch.steps]
-    return create(connection, batch.table, rows, batch.now)
+    return create(connection, batch.table, batch.rows, batch.now)
 
 
 def _one_by_one(connection: sqlite3.Connection, batch: _Prepared) -> Exception | None:
     """The Conflict of the first write that lost."""
-    for index, step in enumerate(batch.steps):
-        if not _apply(connection, batch, *step):
-            return Conflict(f"{type(step[0]).__name__.lower()} of {step[0].id!r} in {batch.table} lost", index=index)
+    for index, (write, row) in enumerate(zip(batch.writes, batch.rows, strict=True)):
+        if not _apply(connection, batch, write, row):
+            return Conflict(f"{type(write).__name__.lower()} of {write.id!r} in {batch.table} lost", index=index)
     return None
 
 
-def _apply(
-    connection: sqlite3.Connection, batch: _Prepared, write: Write, body: str, etag: str, expires: float | None
-) -> bool:
+def _apply(connection: sqlite3.Connection, batch: _Prepared, write: Write, row: NewRow) -> bool:
     """One write; True when it took effect. A document that has expired counts as absent."""
     table, partition, now = batch.table, batch.partition, batch.now
+    _, _, etag, expires, body = row
     done: sqlite3.Cursor
     match write:
         case Create(id=identifier):

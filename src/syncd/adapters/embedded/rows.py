@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import chain
 
 #: id, partition, etag, body.
 Row = tuple[str, str, str, str]
@@ -40,7 +41,7 @@ def create(connection: sqlite3.Connection, table: str, rows: Sequence[NewRow], n
     """Put rows that are absent; one that has expired counts as absent. False where any was there: then any of the others may be written,
     and the caller takes all of it back."""
     for start, size in _cut(len(rows)):
-        values = [value for row in rows[start : start + size] for value in row]
+        values = chain.from_iterable(rows[start : start + size])
         if connection.execute(_insert(table, size), (*values, now)).rowcount != size:
             return False
     return True

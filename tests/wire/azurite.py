@@ -87,11 +87,13 @@ class Azurite:
                 yield cls(process, _ready(process, tls), ca_file)
             finally:
                 process.kill()
-                process.communicate()
+                process.wait()
+                assert process.stdout is not None
+                process.stdout.close()
 
     def stop(self) -> None:
-        """At once, as a machine that is gone; its socket refuses from then on."""
-        self.process.kill()
+        """In order: what it keeps in a directory is written, which a kill would lose. Its socket refuses from then on."""
+        self.process.terminate()
         self.process.wait()
 
     def freeze(self) -> None:

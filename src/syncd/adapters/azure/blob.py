@@ -13,6 +13,7 @@ What the service keeps less well than a file system:
 
 from __future__ import annotations
 
+import re
 import secrets
 from base64 import b64encode
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
@@ -50,6 +51,8 @@ GET_TIMEOUT = 120.0
 RACE_WAIT = 1.0
 #: "being deleted" lasts at least 30 s. https://learn.microsoft.com/rest/api/storageservices/delete-container
 DELETED_WAIT = 30.0
+#: https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
+_CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
 _RIGHT = "the role 'Storage Blob Data Contributor' on the container"
 
 
@@ -73,6 +76,10 @@ async def open_blob_storage(
     def told(*, operation: str, outcome: str, duration: float) -> None:
         observe("blob_call", operation=operation, outcome=outcome, duration=duration)
 
+    if not _CONTAINER.fullmatch(container):
+        raise Invalid(
+            f"{container!r} is no name of a container: 3 to 63 lower-case letters, digits and single '-' between them"
+        )
     service = _client(connection_string, account_url, account_key, credential, ca_file, timeout)
     where = f"Blob Storage {service.url.rstrip('/')}/{container}"
     calls = Calls(where, credential=credential, clock=clock, told=told, timeout=timeout)
@@ -91,7 +98,9 @@ def _client(
     timeout: float,
 ) -> BlobServiceClient:
     # Its own class of retries: one repetition at once, for a connection that was closed while idle; statuses go to the caller.
-    retries = ExponentialRetry(initial_backoff=0, random_jitter_range=0, retry_total=1, retry_status=0)
+    retries = ExponentialRetry(
+        initial_backoff=0, increment_base=0, random_jitter_range=0, retry_total=1, retry_status=0
+    )
     options: dict[str, Any] = {  # mixed types, by the SDK
         "retry_policy": retries,
         "connection_timeout": 5.0,
@@ -110,6 +119,8 @@ def _client(
             return BlobServiceClient(account_url, credential=account_key.reveal(), **options)
         if credential is None:
             raise Invalid(f"Blob Storage {account_url} needs an account key or an identity")
+        if not account_url.lower().startswith("https://"):
+            raise Invalid(f"Blob Storage {account_url} needs https:// where our identity is to be shown")
         return BlobServiceClient(account_url, credential=credential, **options)
     except ValueError:
         raise Invalid(

@@ -14,15 +14,11 @@ from syncd.telemetry.events import (
     OPERATIONS,
     SUCCEEDED,
     WAITING,
-    Count,
-    Event,
-    Facts,
-    Level,
-    Measure,
     outcome_in,
 )
 from syncd.telemetry.exposition import Exposition
 from syncd.telemetry.metrics import OTHER, Counter, Histogram, Metrics, Readings
+from syncd.telemetry.rows import Count, Event, Facts, Level, Measure
 from syncd.telemetry.sampling import Sampling
 
 #: Names of unknown events that get a counter each; later ones are counted together.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from syncd.telemetry.events import Facts, Sampled
+from syncd.telemetry.rows import Facts, Sampled
 
 #: Kinds of line that are told apart at once. Beyond that those are forgotten whose time is up, and where that is none the newcomers
 #: share one turn: values from outside must fill neither the memory nor the log.

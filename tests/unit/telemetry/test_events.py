@@ -62,6 +62,7 @@ WARNINGS = {
     "task_gone",
     "tasks_revived",
     "vault_purge_refused",
+    "webhook_breaker_opened",
     "webhook_not_stored",
     "webhook_rejected",
 }

@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 
 from syncd.domain.errors import BINS, Unavailable
-from syncd.telemetry.events import EVENTS, Event
+from syncd.telemetry.events import EVENTS
 from syncd.telemetry.metrics import Metrics
 from syncd.telemetry.observe import UNKNOWN_EVENTS, Telemetry
+from syncd.telemetry.rows import Event
 
 Line = tuple[str, str, dict[str, object]]
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.telemetry.events import EVENTS, Sampled
+from syncd.telemetry.events import EVENTS
+from syncd.telemetry.rows import Sampled
 from syncd.telemetry.sampling import MOST_KINDS, Sampling
 
 
@@ -91,10 +92,14 @@ def test_every_line_is_written_or_counted_and_two_of_a_kind_are_never_too_close(
 
 
 def test_what_every_sender_can_cause_at_will_is_sampled() -> None:
-    # the last two by every request to a provider
-    assert {name for name, row in EVENTS.items() if row.sampled} == {
-        "webhook_not_stored",
-        "webhook_rejected",
-        "credential_not_refreshed",
-        "limit_adapted",
+    by_senders = {"webhook_not_stored", "webhook_rejected", "spool_refused"}
+    by_requests_to_providers = {"credential_not_refreshed", "limit_adapted"}
+    by_a_dependency_that_comes_and_goes = {
+        "broker_back",
+        "broker_unreachable",
+        "lock_lost",
+        "spool_drained",
+        "spool_not_drained",
     }
+    expected = by_senders | by_requests_to_providers | by_a_dependency_that_comes_and_goes
+    assert {name for name, row in EVENTS.items() if row.sampled} == expected

@@ -8,6 +8,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 from azure.cosmos.partition_key import PartitionKey
@@ -68,10 +69,13 @@ class Container:
     def range_of(self, key: str) -> str:
         """By the hash that clients use as well, to find the session token of a partition."""
         definition = self.definition["partitionKey"]
-        hashed = PartitionKey(
-            path=definition["paths"][0], kind=definition["kind"], version=definition.get("version", 1)
-        )._get_effective_partition_key_string(json.loads(key))
-        return next(identifier for identifier, low, high in RANGES if low <= hashed < high)
+        return _range_of(key, definition["paths"][0], definition["kind"], definition.get("version", 1))
+
+
+@lru_cache(maxsize=4096)
+def _range_of(key: str, path: str, kind: str, version: int) -> str:
+    hashed = PartitionKey(path=path, kind=kind, version=version)._get_effective_partition_key_string(json.loads(key))
+    return next(identifier for identifier, low, high in RANGES if low <= hashed < high)
 
 
 class Store:

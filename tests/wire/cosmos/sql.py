@@ -216,7 +216,13 @@ class _Parser:
                 self._take()
                 values.append(self._value())
             self._take(")")
-            return lambda item: any(compare("=", value_at(item, path), value) is True for value in values)
+            listed = {(kind(value), value) for value in values}
+
+            def one_of(item: Item) -> Any:
+                value = value_at(item, path)
+                return (kind(value), value) in listed if 1 <= kind(value) <= 4 else UNDEFINED
+
+            return one_of
         operator = self._take("=", "!=", "<>", "<", "<=", ">", ">=")
         value = self._value()
         return lambda item: compare(operator, value_at(item, path), value)

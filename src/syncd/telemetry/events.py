@@ -287,6 +287,11 @@ EVENTS: dict[str, Event] = {
         level="warning",
         sampled=Sampled(by=("entity",)),
     ),
+    "broker_busy": Event(
+        counts=(Count("broker_busy", "Times that the message broker asked for patience.", ("entity",)),),
+        level="warning",
+        sampled=Sampled(by=("entity",)),
+    ),
     "broker_back": Event(sampled=Sampled(by=("entity",))),
     "lock_lost": Event(
         counts=(Count("locks_lost", "Messages whose lock ended while they were worked on.", ("entity",)),),

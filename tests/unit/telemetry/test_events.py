@@ -31,6 +31,7 @@ ERRORS = {
     "watchdog_withheld",
 }
 WARNINGS = {
+    "broker_busy",
     "broker_unreachable",
     "lock_lost",
     "entity_twin",

@@ -96,7 +96,7 @@ class Connection(Generic[Handler]):
     """That the entity does not exist is no news."""
     handler: Handler | None = None
     opened_at: float = 0.0
-    _socket: asyncio.Transport | None = None
+    _socket: asyncio.StreamWriter | None = None
     _error: SyncdError | None = None
     _failed_at: float = 0.0
     _retry_at: float = 0.0
@@ -146,6 +146,9 @@ class Connection(Generic[Handler]):
         now = asyncio.get_running_loop().time()
         known = told(error, f"Service Bus {self.entity}: {doing}")
         known.__cause__ = error if known is not error else error.__cause__
+        if isinstance(known, Overloaded):
+            self.observe("broker_busy", entity=self.entity, doing=doing)
+            return known  # the connection is sound, and whoever asked knows how long to wait
         if self._error is None:
             self._failed_at = now
             if not (self.optional and says_missing(known)):
@@ -179,7 +182,7 @@ class Connection(Generic[Handler]):
         return again
 
 
-async def _close(handler: ServiceBusReceiver | ServiceBusSender, socket: asyncio.Transport | None) -> None:
+async def _close(handler: ServiceBusReceiver | ServiceBusSender, socket: asyncio.StreamWriter | None) -> None:
     sdk.hasten(handler)
     with suppress(Exception):  # it is being thrown away, and the reason for that has been told
         async with asyncio.timeout(CLOSE_TIMEOUT):

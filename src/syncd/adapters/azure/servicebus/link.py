@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,8 @@ MOST_AT_ONCE = 200
 MOST_RENEWED = 100
 #: How often held locks are looked at. Seconds.
 WATCH_EVERY = 0.1
+#: The pause after the broker could not be asked. Seconds.
+WATCH_AGAIN = 0.5
 
 
 class How(Enum):
@@ -222,8 +224,10 @@ class Link:
             await asyncio.sleep(
                 WATCH_EVERY
             )  # real time: what is due is decided by the injected clock, which a test moves
-            with suppress(SyncdError):  # told by the connection; tried again until the lock has run out
+            try:
                 await self.look_after()
+            except SyncdError:  # told by the connection; tried again until the lock has run out
+                await asyncio.sleep(WATCH_AGAIN)
 
     async def look_after(self) -> None:
         """Give up what was abandoned and is due, renew what is due, drop what is lost."""

@@ -89,11 +89,8 @@ def hasten(handler: ServiceBusReceiver | ServiceBusSender) -> None:
 def abort(handler: ServiceBusReceiver | ServiceBusSender) -> None:
     """Close the socket at once. `close()` speaks to a broker that may not answer, and cancelled it leaves the socket open."""
     inside = _inside(handler)
-    client, inside._handler, inside._running = (
-        inside._handler,
-        None,
-        False,
-    )  # so that the client's close() passes it over
+    client = inside._handler
+    inside._handler, inside._running = None, False  # so that the client's close() passes it over
     if client is None:
         return
     client._shutdown = True
@@ -103,18 +100,20 @@ def abort(handler: ServiceBusReceiver | ServiceBusSender) -> None:
     cut(socket_of(client))
 
 
-def socket_of(client: Any) -> asyncio.Transport | None:
-    """The transport below an open receiver or sender, or below its AMQP client. To be kept: an error while the SDK closes a
+def socket_of(client: object) -> asyncio.StreamWriter | None:
+    """The socket below an open receiver or sender, or below its AMQP client. To be kept: an error while the SDK closes a
     connection leaves its socket open and forgets where it is (`Connection.close`, then `_disconnect` in state END)."""
     below = getattr(client, "_handler", client)
-    writer = getattr(getattr(getattr(below, "_connection", None), "_transport", None), "writer", None)
-    return None if writer is None else cast("asyncio.Transport", writer.transport)
+    return cast(
+        "asyncio.StreamWriter | None",
+        getattr(getattr(getattr(below, "_connection", None), "_transport", None), "writer", None),
+    )
 
 
-def cut(socket: asyncio.Transport | None) -> None:
+def cut(socket: asyncio.StreamWriter | None) -> None:
     if socket is not None:
         with suppress(RuntimeError):  # its loop has ended, and with it the transport
-            socket.abort()
+            socket.transport.abort()
 
 
 def _inside(thing: object) -> Any:

@@ -1,0 +1,163 @@
+"""The broker and the way to it fail: nothing is lost, the reason is told, and work goes on without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from syncd.domain.errors import Overloaded, Unavailable
+from syncd.ports.queue import Complete
+from tests.integration.azure.servicebus_world import Bench, Q, bench, message
+from tests.wire.servicebus import QueueSpec
+
+
+async def test_a_broker_that_is_gone_and_back_loses_nothing_and_is_told_once() -> None:
+    async with bench() as world:
+        await world.send("before")
+        [held] = await world.lease()
+        world.bus.refuse()
+        with pytest.raises(Unavailable):
+            await world.queue.send(Q, [message("meanwhile")])
+        with pytest.raises(Unavailable):
+            await world.lease(wait=10.0)
+        with pytest.raises(Unavailable):
+            await world.queue.settle([Complete(held)])
+        await world.bus.accept()
+        back = time.monotonic()
+        while True:  # as the executor does: the outcome is tried again while the lease is held
+            try:
+                assert await world.queue.settle([Complete(held)]) == [True]
+                break
+            except Unavailable as error:
+                await asyncio.sleep(error.retry_after or 0.05)
+        await _sent_at_last(world, "after")
+        assert await world.drained(1) == {"after"}
+        assert time.monotonic() - back < 10
+        assert len(world.bus.queue(Q)) == 0
+        assert world.events("broker_unreachable")
+        assert world.events("broker_back")
+
+
+async def _sent_at_last(world: Bench, name: str) -> None:
+    while True:
+        try:
+            await world.send(name)
+            return
+        except Unavailable as error:
+            await asyncio.sleep(error.retry_after or 0.05)
+
+
+async def test_a_lease_that_waits_hears_that_the_broker_is_gone() -> None:
+    async with bench() as world:
+        await world.send("first")
+        await world.drained(1)
+        waiting = asyncio.create_task(world.lease(wait=30.0))
+        await world.bus.until("send", 1)
+        world.bus.refuse()
+        with pytest.raises(Unavailable):
+            await waiting
+        await world.bus.accept()
+        await _sent_at_last(world, "second")
+        assert await world.drained(1) == {"second"}
+
+
+async def test_a_connection_that_is_dead_without_saying_so_is_found_out_and_replaced() -> None:
+    async with bench() as world:
+        await world.send("first")
+        await world.drained(1)
+        waiting = asyncio.create_task(world.lease(wait=60.0))
+        await asyncio.sleep(0)
+        assert world.bus.half_open() >= 2
+        cut = time.monotonic()
+        with pytest.raises(Unavailable):
+            await waiting
+        await _sent_at_last(world, "after")
+        assert await world.drained(1) == {"after"}
+        assert time.monotonic() - cut < 10
+
+
+async def test_a_broker_that_is_silent_is_not_taken_for_an_empty_queue() -> None:
+    async with bench() as world:
+        await world.send("first")
+        await world.drained(1)
+        world.bus.silence()
+        with pytest.raises(Unavailable):
+            await world.lease(wait=60.0)
+        with pytest.raises(Unavailable):
+            await world.send("lost?")
+        world.bus.speak()
+        await _sent_at_last(world, "after")
+        assert "after" in await world.drained(1)
+
+
+async def test_a_start_during_an_outage_works_once_the_broker_is_there() -> None:
+    async with bench() as world:
+        world.bus.refuse()
+        with pytest.raises(Unavailable):
+            await world.send("early")
+        with pytest.raises(Unavailable):
+            await world.lease(wait=5.0)
+        await world.bus.accept()
+        await _sent_at_last(world, "late")
+        assert await world.drained(1) == {"late"}
+
+
+async def test_an_answer_that_is_lost_after_a_send_stores_the_message_once_where_duplicates_are_detected() -> None:
+    async with bench(specs=[QueueSpec(name=Q, duplicate_detection=600.0)]) as world:
+        await world.send("first")
+        world.bus.lose_answer("send")
+        await world.send("second")
+        assert await world.drained(2) == {"first", "second"}
+        assert len(world.bus.queue(Q)) == 0
+
+
+async def test_links_that_the_service_closes_for_idleness_are_replaced_unseen() -> None:
+    async with bench() as world:
+        await world.send("first")
+        await world.drained(1)
+        world.bus.close_idle_links()
+        await world.send("second")
+        assert await world.drained(1) == {"second"}
+
+
+async def test_an_expired_token_is_replaced() -> None:
+    async with bench() as world:
+        await world.send("first")
+        [held] = await world.lease()
+        world.bus.expire_tokens()
+        await _sent_at_last(world, "second")
+        assert await world.drained(1) == {"second"}
+        assert await world.queue.settle([Complete(held)]) == [True]
+
+
+async def test_a_busy_server_is_overload_with_the_patience_that_it_asks_for() -> None:
+    async with bench() as world:
+        await world.send("first")
+        world.bus.throttle()
+        with pytest.raises(Overloaded) as refused:
+            await world.send("second")
+        assert refused.value.retry_after
+        world.bus.heal()
+
+
+@pytest.mark.parametrize("how", ["disabled", "removed"])
+async def test_an_entity_that_is_missing_or_disabled_is_named_until_it_is_back(how: str) -> None:
+    async with bench() as world:
+        await world.send("first")
+        await world.drained(1)
+        if how == "disabled":
+            world.bus.disable(Q)
+        else:
+            world.bus.remove(Q)
+        with pytest.raises(Unavailable, match=Q):
+            await world.lease(wait=20.0)
+        with pytest.raises(Unavailable, match=Q):
+            await world.send("refused")
+        if how == "disabled":
+            world.bus.enable(Q)
+        else:
+            world.bus.add_queue(QueueSpec(name=Q))
+        await _sent_at_last(world, "after")
+        assert await world.drained(1) == {"after"}

@@ -185,7 +185,7 @@ def mapped(error: BaseException, *, what: str, right: str | None = None) -> Sync
         retry_after is not None or "ServerBusy" in _codes(error)
     ):  # the latter is how storage throttles
         kind = Throttled
-    text = f"{what}: {_said(error, status)}"
+    text = f"{what}: {_said(error, status).rstrip('.')}"
     if status in (401, 403):
         if _codes(error) & BY_NETWORK:
             text += ". Its firewall must admit this machine's address, or a private endpoint must lead there"

@@ -55,7 +55,7 @@ class RedisServer:
             self.kill()
 
     def run(self, *command: str) -> object:
-        with redis.Redis(port=self.port) as client:
+        with redis.Redis(port=self.port, socket_timeout=15) as client:
             return client.execute_command(*command)
 
     def _signal(self, number: signal.Signals) -> None:

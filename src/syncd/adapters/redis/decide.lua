@@ -133,9 +133,10 @@ end
 local function beat()
   local boot, known, change = now - tonumber(ARGV[5]), tonumber(ARGV[7]), ''
   if ARGV[4] ~= '' and run ~= ARGV[4] then
-    if run ~= '' then
-      change = boot > since and 'restarted' or 'failed_over'
-      since = max(since, boot)
+    if run ~= '' and boot > newest then  -- it has read what was saved, which may be old
+      since, change = max(since, boot), 'restarted'
+    elseif run ~= '' then  -- it ran beside the other when that wrote last, and heard of it
+      change = 'failed_over'
     end
     run = ARGV[4]
   end

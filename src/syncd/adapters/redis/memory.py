@@ -1,11 +1,13 @@
 """What this process knows of Redis's memory, so that it sees when some of it is gone.
 
     start marker gone                    flushed, or restarted without its data: the script begins another life
-    other run id, started lately         restarted with what was saved, which may be old
-    fewer charges than were answered     a replica took over that had not heard of the last ones
+    other run id, younger than its data  restarted with what was saved, which may be old
+    other run id, older than its data    a replica took over
+    fewer charges than were answered     it had not heard of the last ones
     clock ahead of the time that passed  set forward, or another machine's: windows opened early
 
-In each case what was charged before counts as full until a window has passed: the script's `since`.
+In each case but the third what may be gone counts as full until a window has passed: the script's `since`. A replica that took over
+without what no process of ours was told of is believed: that is the limit of guarantee G8, and health says so for a window.
 """
 
 from __future__ import annotations

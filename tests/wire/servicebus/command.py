@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import signal
 from collections.abc import Sequence
 
+from tests.wire.servicebus.administration import administration
 from tests.wire.servicebus.double import service_bus
 from tests.wire.servicebus.specs import QueueSpec, SubscriptionSpec, TopicSpec
 
@@ -23,6 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="by which every answer is late")
     parser.add_argument("--lock-duration", type=float, default=60.0, metavar="SECONDS")
     parser.add_argument("--max-delivery-count", type=int, default=10)
+    parser.add_argument("--administration", action="store_true", help="the administration API too, over HTTPS")
     parser.add_argument("--duplicate-detection", type=float, metavar="SECONDS", help="window; without it, off")
     asyncio.run(_serve(parser.parse_args(arguments)))
     return 0
@@ -43,8 +46,20 @@ async def _serve(options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with service_bus(
-        queues=queues, topics=topics, latency=options.latency, host=options.host, port=options.port, record=False
-    ) as double:
-        print(json.dumps({"connection_string": double.connection_string, "port": double.port}), flush=True)
+    async with contextlib.AsyncExitStack() as open_until_stopped:
+        double = await open_until_stopped.enter_async_context(
+            service_bus(
+                queues=queues,
+                topics=topics,
+                latency=options.latency,
+                host=options.host,
+                port=options.port,
+                record=False,
+            )
+        )
+        where: dict[str, object] = {"connection_string": double.connection_string, "port": double.port}
+        if options.administration:
+            admin = await open_until_stopped.enter_async_context(administration(double))
+            where |= {"administration": admin.connection_string, "ca_file": admin.ca_file}
+        print(json.dumps(where), flush=True)
         await stop.wait()

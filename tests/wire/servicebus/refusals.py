@@ -194,4 +194,22 @@ REFUSALS: tuple[Refusal, ...] = (
         "docs: topic-filters.md",
         "a_topic_copies_to_the_subscriptions_whose_rule_matches",
     ),
+    Refusal(
+        "administration: making what is there, and settings beyond the limits or that are fixed for good",
+        "409; 400",
+        "docs: service-bus-quotas.md, duplicate-detection.md, message-sessions.md",
+        "nothing_is_made_twice_or_beyond_the_limits",
+    ),
+    Refusal(
+        "administration: an entity that is not there",
+        "404; reading one is answered with an empty feed",
+        "sdk: aio/management/_management_client_async.py",
+        "what_is_not_there_is_not_found",
+    ),
+    Refusal(
+        "administration without the right to manage, reading too",
+        "401",
+        "docs: service-bus-sas.md (rights required for operations)",
+        "administration_needs_the_right_to_manage",
+    ),
 )

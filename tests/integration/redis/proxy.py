@@ -33,6 +33,7 @@ class Proxy:
         try:
             back, forth = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
+            self._open.discard(writer)
             writer.transport.abort()
             return
         self._open.add(forth)

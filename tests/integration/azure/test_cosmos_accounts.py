@@ -247,6 +247,27 @@ async def test_a_missing_right_is_found_by_trying_and_named(service: CosmosDoubl
     assert missing.part == "container audit"
 
 
+@pytest.mark.parametrize(
+    ("consistency", "multiple", "told"),
+    [
+        ("Eventual", False, "Eventual"),
+        ("ConsistentPrefix", False, "ConsistentPrefix"),
+        ("Session", True, "several regions"),
+    ],
+)
+async def test_an_account_that_cannot_keep_what_the_port_promises_is_refused(
+    service: CosmosDouble, clock: FrozenClock, consistency: str, multiple: bool, told: str
+) -> None:
+    await made(service, clock)
+    service.consistency, service.multiple_writes = consistency, multiple
+    with pytest.raises(StoreUnusable, match=rf"{told}.*az cosmosdb update"):
+        async with opened(service, clock):
+            pass
+    [finding] = await check_cosmos(**account(service, clock))
+    assert finding.part == "account"
+    assert told in finding.problem
+
+
 async def test_an_account_that_cannot_be_reached_is_one_finding(service: CosmosDouble, clock: FrozenClock) -> None:
     await service.stop()
     [finding] = await check_cosmos(**account(service, clock), create=True)

@@ -45,7 +45,8 @@ class Caller:
         text = f"{method.lower()}\n{kind}\n{link}\n{date.lower()}\n\n".encode()
         signature = base64.b64encode(hmac.digest(base64.b64decode(key), text, hashlib.sha256)).decode()
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        sent |= {"x-ms-date": date, "Authorization": quote(f"type=master&ver=1.0&sig={signature}", safe="")}
+        sent.setdefault("Authorization", quote(f"type=master&ver=1.0&sig={signature}", safe=""))
+        sent["x-ms-date"] = date
         data = None if body is None else io.BytesIO(json.dumps(body).encode())
         async with self._session.request(
             method, self.double.endpoint + path + "/", data=data, headers=sent
@@ -105,6 +106,7 @@ _ACROSS = {"x_ms_documentdb_query_enablecrosspartition": "True"}
 
 REFUSED: dict[str, Callable[[Caller], Awaitable[Any]]] = {
     "signature": lambda call: call("GET", f"{DOCS}/i", key=base64.b64encode(b"another").decode(), **keyed("p")),
+    "token": lambda call: call("GET", f"{DOCS}/i", Authorization="type=aad&ver=1.0&sig=unknown", **keyed("p")),
     "date": lambda call: call("GET", f"{DOCS}/i", date="Sun, 06 Nov 1994 08:49:37 GMT", **keyed("p")),
     "no-database": lambda call: call("GET", "dbs/none"),
     "no-container": lambda call: call("GET", "dbs/db/colls/none"),

@@ -22,6 +22,7 @@ class Row:
 
 REFUSALS: dict[str, Row] = {
     "signature": Row(401, "the master key's signature is not over this verb, resource and date", "access"),
+    "token": Row(401, "the bearer token is not accepted", "access"),
     "date": Row(403, "x-ms-date is more than 15 minutes off", "limits"),
     "no-database": Row(404, "the database does not exist", "sdk", 1003),
     "no-container": Row(404, "the container does not exist", "sdk", 1003),

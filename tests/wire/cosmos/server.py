@@ -9,6 +9,7 @@ import hmac
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import unquote
 
@@ -42,22 +43,30 @@ class CosmosDouble:
         self.faults = Faults()
         self.key = key
         self.latency = latency
+        self.tokens: set[str] = set()
+        """Bearer tokens of Entra ID that are accepted beside the key."""
+        self.consistency = "Session"
+        self.multiple_writes = False
         self.stale_reads = False
         """Reads that bring no session token of the last write are one write behind."""
         self.calls: list[Call] = []
+        self.host = "127.0.0.1"
         self.port = 0
+        self._secure = False
         self._runner: web.AppRunner | None = None
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
+        return f"{'https' if self._secure else 'http'}://{self.host}:{self.port}/"
 
-    async def start(self, port: int = 0) -> None:
+    async def start(self, port: int = 0, *, host: str = "127.0.0.1", ssl: SSLContext | None = None) -> None:
+        """Bearer tokens need TLS; the SDK verifies certificates except on localhost and 127.0.0.1."""
+        self.host, self._secure = host, ssl is not None
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_route("*", "/{tail:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
+        site = web.TCPSite(self._runner, host, port, ssl_context=ssl)
         await site.start()
         assert site._server is not None
         self.port = site._server.sockets[0].getsockname()[1]
@@ -123,6 +132,10 @@ class CosmosDouble:
 
     def _authorized(self, request: web.Request, steps: list[str]) -> None:
         given = unquote(request.headers.get("Authorization", ""))
+        if given.startswith("type=aad&ver=1.0&sig="):
+            if given.removeprefix("type=aad&ver=1.0&sig=") not in self.tokens:
+                raise Refused("token")
+            return
         date = request.headers.get("x-ms-date", "")
         # Paths of a feed are signed over their parent, those of a resource over the resource.
         kind = steps[-1] if len(steps) % 2 else (steps[-2] if steps else "")
@@ -186,8 +199,8 @@ class CosmosDouble:
             "_dbs": "//dbs/",
             "writableLocations": place,
             "readableLocations": place,
-            "enableMultipleWriteLocations": False,
-            "userConsistencyPolicy": {"defaultConsistencyLevel": "Session"},
+            "enableMultipleWriteLocations": self.multiple_writes,
+            "userConsistencyPolicy": {"defaultConsistencyLevel": self.consistency},
         }
 
     def _manage(self, operation: str, steps: list[str], body: dict[str, Any]) -> tuple[int, Any]:

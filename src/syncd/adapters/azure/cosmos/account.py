@@ -17,6 +17,7 @@ from syncd.adapters.azure.cosmos.layout import Layout, layout_of
 from syncd.adapters.azure.errors import mapped
 from syncd.domain.collections import Collection
 from syncd.domain.errors import ServerFault, StoreUnusable, SyncdError, Throttled, TimedOut, Unavailable
+from syncd.domain.jsontypes import JsonObject
 from syncd.ports.clock import Clock
 from syncd.ports.observe import Observe
 
@@ -58,8 +59,9 @@ class Options:
     """Between attempts to reach an account that could not be reached."""
     enable_endpoint_discovery: bool = True
     """False pins the endpoint: for emulators and tunnels, whose account names addresses that are not theirs."""
-    connection_verify: bool | str = True
-    """A CA file, or False for a certificate that nobody signed. The SDK verifies nothing on localhost and 127.0.0.1."""
+    connection_verify: bool = True
+    """False for a certificate that nobody signed. A CA of one's own is named by SSL_CERT_FILE: the SDK loses a CA file given here
+    (4.17.1, `_build_connection_policy`), and verifies nothing on localhost and 127.0.0.1."""
     preferred_locations: tuple[str, ...] = ()
 
 
@@ -147,6 +149,8 @@ class Account:
         try:
             async with asyncio.timeout(self._options.timeout):
                 await client.__aenter__()
+                found = await client.client_connection.GetDatabaseAccount()
+            self._check_promises(found.ConsistencyPolicy, getattr(found, "_EnableMultipleWritableLocations", False))
         except Exception as error:  # whatever the SDK raises: the one table of errors knows it, or it is our mistake
             await client.close()  # a client that could not connect keeps its session open otherwise
             self._forget_token(error)
@@ -181,6 +185,21 @@ class Account:
             enable_compact_utf8_item_writes=True,
         )
 
+    def _check_promises(self, consistency: Mapping[str, object] | None, several_regions: bool) -> None:
+        """Raises StoreUnusable, with what mends it, for an account that breaks a promise of the port."""
+        level = (consistency or {}).get("defaultConsistencyLevel")
+        change = "`az cosmosdb update --name ACCOUNT --resource-group GROUP"
+        if several_regions:
+            raise StoreUnusable(
+                f"{self.what} takes writes in several regions, where two compare-and-sets of one document can both win:"
+                f" {change} --enable-multiple-write-locations false`"
+            )
+        if level in ("Eventual", "ConsistentPrefix"):
+            raise StoreUnusable(
+                f"{self.what} has the consistency {level}: a process may not read what it has just written:"
+                f" {change} --default-consistency-level Session`"
+            )
+
     async def database(self) -> DatabaseProxy:
         return (await self.client()).get_database_client(self._name)
 
@@ -188,16 +207,22 @@ class Account:
         """Known from the first use on. Raises StoreUnusable where the container is missing or cannot be used."""
         layout = self._layouts.get(collection.name)
         if layout is None:
-            database = await self.database()
-            name = self.container_name(collection)
-            properties = await self.call(
-                "container", collection.name, lambda: database.get_container_client(name).read(), read=True
-            )
+            proxy = (await self.database()).get_container_client(self.container_name(collection))
+
+            async def look() -> JsonObject:
+                found = dict(await proxy.read())
+                # Reads of what this process wrote need the partitions' ranges. The SDK would ask for them by itself, and where it
+                # gets no answer read without (4.17.1, `get_session_token_async`).
+                async for _ in proxy.read_feed_ranges():
+                    pass
+                return found
+
+            properties = await self.call("container", collection.name, look, read=True)
             if properties is None:
                 raise StoreUnusable(
-                    f"{self.what}: container {name!r} of database {self._name!r} does not exist: `syncd check --create` makes it"
+                    f"{self.what}: container {proxy.id!r} of database {self._name!r} does not exist: `syncd check --create` makes it"
                 )
-            layout = layout_of(collection, dict(properties), database=self._name)
+            layout = layout_of(collection, properties, database=self._name)
             self._layouts[collection.name] = layout
         return layout
 
@@ -276,6 +301,8 @@ class Account:
             )
 
     def told(self, error: Exception, doing: str) -> SyncdError:
+        if isinstance(error, SyncdError):
+            return error
         what = f"{self.what}: {doing}"
         substatus = _substatus(error)
         if substatus == _NOT_CAUGHT_UP:

@@ -53,7 +53,7 @@ async def open_cosmos(
     are not called as their collection.
 
     An account that cannot be reached does not stop the start: operations raise Unavailable until it can. Raises StoreUnusable where
-    it can be reached and a container's partition key cannot be kept.
+    it can be reached and cannot keep what the port promises, or a container's partition key cannot be kept.
     """
     account = Account(
         endpoint=endpoint,
@@ -67,6 +67,7 @@ async def open_cosmos(
     try:
         # What is missing, or cannot be reached yet, is told by the first operation that needs it.
         with contextlib.suppress(Failure):
+            await account.client()
             _check_layouts(account, await _containers(account) or {})
         yield CosmosDocuments(account, clock=clock)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -114,12 +115,8 @@ async def _expired(
 
     async def look(container: ContainerProxy, _: Layout, charge: Charge) -> dict[str, str]:
         # Queries leave expired items out, so that each is read by itself.
-        found = {}
-        for step in steps:
-            item = await _read(container, step.id, key, charge)
-            if item is not None and expired(item, now):
-                found[step.id] = str(item["_etag"])
-        return found
+        items = await asyncio.gather(*(_read(container, step.id, key, charge) for step in steps))
+        return {item["id"]: str(item["_etag"]) for item in items if item is not None and expired(item, now)}
 
     return await account.on("read", collection, look, read=True) or {}
 

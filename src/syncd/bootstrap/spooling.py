@@ -50,6 +50,7 @@ async def open_spooling(
             blobs=blobs,
             clock=clock,
             observe=observe,
+            spool_timeout=settings.webhooks.enqueue_timeout,
         )
         await spooling.recover()
         yield spooling

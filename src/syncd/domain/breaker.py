@@ -15,7 +15,7 @@ from __future__ import annotations
 FAILURES = 3
 #: Seconds of the first pause, and of the longest: what is back is noticed within that time.
 FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 5.0
+LONGEST_PAUSE = 3.0
 
 
 class Breaker:

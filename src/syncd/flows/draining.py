@@ -1,7 +1,7 @@
 """From the spool into the queue, oldest first, in batches, each removed once the queue has it (G1).
 
 What was sent and not yet removed when the process died is sent again with the same message id, so it is absorbed, by the queue or
-by the event's audit row (G2). Nothing here stops for good: what does not go now is tried again within LONGEST_PAUSE.
+by the event's audit row (G2). Nothing here stops for good: what does not go now is tried again after LONGEST_PAUSE at most.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 #: Events of one batch: enough that they cost more than the round trip.
 BATCH = 200
-#: Seconds between two tries: the first pause doubles up to the longest. What is back is noticed within that time.
+#: Seconds between two tries: the first pause doubles up to the longest. With the time of a try that began too early, what is back is
+#: used again within ten seconds.
 FIRST_PAUSE = 0.25
-LONGEST_PAUSE = 5.0
+LONGEST_PAUSE = 3.0
 
 
 class Tails:
@@ -77,7 +78,7 @@ class Draining:
         blobs: Blobs,
         clock: Clock,
         observe: Observe,
-        timeout: float = 10.0,
+        timeout: float = 5.0,
     ) -> None:
         self._spool = spool
         self._tails = tails

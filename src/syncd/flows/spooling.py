@@ -60,7 +60,7 @@ class Spooling:
         observe: Observe,
         breaker: Breaker | None = None,
         spool_timeout: float = 1.5,
-        drain_timeout: float = 10.0,
+        drain_timeout: float = 5.0,
     ) -> None:
         self._spool = spool
         self._takes = spool if takes else None

@@ -33,8 +33,8 @@ class WebhookSettings(Section):
     )
     enqueue_timeout: Duration = setting(
         1.5,
-        "How long the queue may take before the event goes to the spool, or is answered 503. GitHub gives up after 10 s, Slack "
-        "after 3 s.",
+        "How long the queue may take before the event goes to the spool, whose disk may take as long again, or is answered 503. "
+        "GitHub gives up after 10 s, Slack after 3 s.",
         unit="s",
         least=0.05,
         most=30,

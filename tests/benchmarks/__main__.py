@@ -180,12 +180,13 @@ def _pull() -> list[Row]:
 
 
 def _push() -> list[Row]:
-    seconds, share = pushes.measure()
+    seconds, bare, bound = pushes.measure()
+    alone = f"the HTTP client alone, nothing read or stored: {bare:.2f} s, {bound / bare:.2f} of the bound"
     return [
         (
             "push of 1,000 changes over 4 connections to a system that takes 20 ms, 50 receivers",
-            f"{seconds:.2f} s, **{share:.2f}** of the bound",
-            f"the bound: 1,000 x 20 ms / 50 = {seconds * share:.2f} s",
+            f"{seconds:.2f} s, **{bound / seconds:.2f}** of the bound",
+            f"the bound: 1,000 x 20 ms / 50 = {bound:.2f} s; {alone}",
             "0.7",
         )
     ]

@@ -7,9 +7,13 @@ and client. Each type has one connection, so that every change is one push of on
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
 import statistics
 import sys
 import time
+
+import aiohttp
 
 from syncd.domain.collections import CONNECTIONS, ENTITIES
 from syncd.domain.receiving import Incoming, order_of
@@ -80,6 +84,10 @@ async def once(changes: int = 1000) -> float:
                     await flows.entities.edit(
                         TENANT, kind, one.entity_id, {**incoming.data, "name": f"Another {one.entity_id}"}
                     )
+        # As in a daemon that is ready.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         began = time.perf_counter()
         start()
         async with asyncio.timeout(60):
@@ -99,13 +107,35 @@ async def once(changes: int = 1000) -> float:
         return spent
 
 
-def measure(changes: int = 1000, rounds: int = 5) -> tuple[float, float]:
-    """(seconds, share of the bound that the latency sets), medians."""
-    bound = changes * LATENCY / RECEIVERS
-    spent = statistics.median(run(lambda: once(changes)) for _ in range(rounds))
-    return spent, bound / spent
+async def bare(changes: int = 1000) -> float:
+    """Seconds in which a program that does nothing else makes the same calls with the same HTTP client, as many at once."""
+    async with system("write", LATENCY, "id") as (port, _), aiohttp.ClientSession() as session:
+        numbers = iter(range(changes))
+
+        async def receiver() -> None:
+            for number in numbers:
+                kind = list(CONNECTIONS_OF)[number % len(CONNECTIONS_OF)]
+                change = json.dumps({"name": f"Another {number}"})
+                url = f"http://127.0.0.1:{port}/{kind}/{number // len(CONNECTIONS_OF)}"
+                async with session.patch(url, data=change) as answer:
+                    await answer.json()
+
+        began = time.perf_counter()
+        await asyncio.gather(*(receiver() for _ in range(RECEIVERS)))
+        return time.perf_counter() - began
+
+
+def measure(changes: int = 1000, rounds: int = 5) -> tuple[float, float, float]:
+    """Seconds of syncd, of the bare client, and of the bound that the latency sets; medians of rounds in turn."""
+    spent, alone = [], []
+    for _ in range(rounds):
+        spent.append(run(lambda: once(changes)))
+        alone.append(run(lambda: bare(changes)))
+    return statistics.median(spent), statistics.median(alone), changes * LATENCY / RECEIVERS
 
 
 if __name__ == "__main__":
-    seconds, share_of_bound = measure(*(int(argument) for argument in sys.argv[1:]))
-    print(f"{seconds:.3f} s, {share_of_bound:.2f} of the bound")
+    ours, theirs, bound = measure(*(int(argument) for argument in sys.argv[1:]))
+    print(
+        f"{ours:.3f} s, {bound / ours:.2f} of the bound; the bare client {theirs:.3f} s, {bound / theirs:.2f} of the bound"
+    )

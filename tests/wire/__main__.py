@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 DOUBLES = {
     "servicebus": "tests.wire.servicebus.command:main",
     "cosmos": "tests.wire.cosmos.command:main",
-    "keyvault": "tests.wire.keyvault.command:main",
-    "arm": "tests.wire.arm.command:main",
-    "identity": "tests.wire.identity.command:main",
+    "keyvault": "tests.wire.starting:keyvault",
+    "arm": "tests.wire.starting:arm",
+    "identity": "tests.wire.starting:identity",
+    "azurite": "tests.wire.azurite:main",
     "stack": "tests.wire.stack:main",
 }
 

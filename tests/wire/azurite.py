@@ -14,6 +14,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,9 +135,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if options.directory:
         options.directory.mkdir(parents=True, exist_ok=True)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))  # on its way out it ends the emulator, however far that had come
     with Azurite.started(directory=options.directory, port=options.port) as azurite:
         print(json.dumps({"connection_string": azurite.connection_string, "port": azurite.port}), flush=True)
-        signal.signal(signal.SIGTERM, lambda *_: azurite.process.terminate())
-        signal.signal(signal.SIGINT, lambda *_: azurite.process.terminate())
-        azurite.process.wait()
-    return 0
+        return azurite.process.wait()

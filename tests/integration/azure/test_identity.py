@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -108,24 +107,6 @@ async def test_forgetting_while_tokens_are_being_asked_for_fails_none_of_them(id
         identity.faults.release()
         assert (await waiting).token
         assert (await other).token
-
-
-async def test_each_loop_has_its_own_connections_and_one_loop_that_ends_does_not_matter(
-    identity: IdentityDouble,
-) -> None:
-    tokens: list[str] = []
-    async with opened() as (credential, _):
-
-        async def elsewhere() -> None:
-            tokens.append((await credential.get_token(SCOPE)).token)
-            await credential.close()
-
-        thread = threading.Thread(target=lambda: asyncio.run(elsewhere()))
-        await credential.get_token(SCOPE)
-        thread.start()
-        await asyncio.to_thread(thread.join)
-        assert tokens
-        assert (await credential.get_token(SCOPE)).token
 
 
 @pytest.mark.parametrize(("client_id", "named"), [("assigned", None), (None, "assigned")])

@@ -21,7 +21,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
-from azure.storage.blob import BlobBlock, BlobType
+from azure.storage.blob import BlobBlock, BlobProperties, BlobType
 from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient, ExponentialRetry
 
 from syncd.adapters.azure.blobnames import checked
@@ -68,10 +68,11 @@ async def open_blob_storage(
     credential: Credential | None = None,
     ca_file: str | None = None,
     timeout: float = TIMEOUT,
+    page: int = 5000,
 ) -> AsyncIterator[BlobStorage]:
     """By connection string, or by account (`https://<name>.blob.core.windows.net`) with its key or our identity. Nothing is asked
     yet, so that a start during an outage goes on; the container is made by the first put where it is missing. `timeout`: seconds
-    for each request. Raises Invalid for what can be no account."""
+    for each request. `page`: blobs of one request when they are listed; the service gives no more than 5,000. Raises Invalid for what can be no account."""
 
     def told(*, operation: str, outcome: str, duration: float) -> None:
         observe("blob_call", operation=operation, outcome=outcome, duration=duration)
@@ -84,7 +85,7 @@ async def open_blob_storage(
     where = f"Blob Storage {service.url.rstrip('/')}/{container}"
     calls = Calls(where, credential=credential, clock=clock, told=told, timeout=timeout)
     try:
-        yield BlobStorage(container=service.get_container_client(container), calls=calls)
+        yield BlobStorage(container=service.get_container_client(container), calls=calls, page=page)
     finally:
         await service.close()
 
@@ -132,8 +133,9 @@ def _client(
 class BlobStorage:
     """Implements the port `Blobs`."""
 
-    def __init__(self, *, container: ContainerClient, calls: Calls) -> None:
+    def __init__(self, *, container: ContainerClient, calls: Calls, page: int) -> None:
         self._container = container
+        self._page = page
         self._calls = calls
 
     async def put(self, name: str, data: bytes | AsyncIterable[bytes]) -> int:
@@ -185,15 +187,16 @@ class BlobStorage:
         return True
 
     async def list(self, prefix: str = "") -> AsyncIterator[BlobInfo]:
-        pages = self._container.list_blobs(name_starts_with=prefix or None).by_page()
-        while True:
+        found = self._container.list_blobs(name_starts_with=prefix or None, results_per_page=self._page)
+        pages = found.by_page()
+        more = True
+        while more:
             async with self._calls("list", f"listing the blobs {prefix}*", right=_RIGHT):
                 try:
-                    page = [
-                        BlobInfo(one.name, one.size, one.last_modified.timestamp()) async for one in await anext(pages)
-                    ]
-                except (StopAsyncIteration, ResourceNotFoundError):  # the end; or no container, and so no blobs
+                    page = [_listed(one) async for one in await anext(pages)]
+                except ResourceNotFoundError:  # no container, and so no blobs
                     return
+                more = bool(getattr(pages, "continuation_token", None))  # of the SDK's class, whose type is not told
             for info in page:
                 yield info
 
@@ -271,6 +274,10 @@ class BlobStorage:
 async def _whole(data: bytes) -> AsyncIterator[bytes]:
     for begin in range(0, len(data), BLOCK):
         yield data[begin : begin + BLOCK]
+
+
+def _listed(one: BlobProperties) -> BlobInfo:
+    return BlobInfo(one.name, one.size, one.last_modified.timestamp())
 
 
 def _block_id(label: str, number: int) -> str:

@@ -5,7 +5,6 @@ Tokens are cached by azure-identity until five minutes before they end. What is 
 - one request at a time for a token, so that a start with fifty callers asks once;
 - a token that a service refuses with 401 is forgotten: its cache believes the clock of this machine, and a clock that is wrong, or
   an identity that was made anew, would otherwise keep every replica out until the token ends by that clock;
-- each event loop has its own connections (Service Bus runs on one of its own), from one object;
 - every way of failing says "no token" and which identity was asked, with an end: the SDK alone retries for minutes.
 """
 
@@ -18,7 +17,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
-from weakref import WeakKeyDictionary
 
 from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
 from azure.core.exceptions import AzureError
@@ -61,7 +59,7 @@ class Source(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Living:
-    """The credential of one event loop. Closed when it is retired and nobody uses it."""
+    """One credential of azure-identity, with its cache. Closed when it is retired and nobody uses it."""
 
     source: Source
     one: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -70,13 +68,14 @@ class _Living:
 
 
 class Credential:
-    """What the clients of Azure's SDKs take as their credential (AsyncTokenCredential and AsyncSupportsTokenInfo)."""
+    """What the clients of Azure's SDKs take as their credential (AsyncTokenCredential and AsyncSupportsTokenInfo). Of the event loop
+    that uses it first, and of no other."""
 
     def __init__(self, *, kind: Kind, make: Callable[[], Source], observe: Observe) -> None:
         self.kind = kind
         self._make = make
         self._observe = observe
-        self._living: WeakKeyDictionary[asyncio.AbstractEventLoop, _Living] = WeakKeyDictionary()
+        self._living: _Living | None = None
         self._forgotten = float("-inf")
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -89,11 +88,7 @@ class Credential:
                 token = await living.source.get_token_info(*scopes, options=options)
             outcome = "ok"
             return token
-        except (
-            AzureError,
-            OSError,
-            ValueError,
-        ) as error:  # a timeout is an OSError; ValueError: variables that are missing
+        except (AzureError, OSError, ValueError) as error:  # a timeout is an OSError, a missing variable a ValueError
             what = f"no token for {' '.join(scopes)} from the identity {self.kind!r}, which needs {NEEDS[self.kind]}"
             raise CredentialUnavailableError(message=str(mapped(error, what=what))) from error
         finally:
@@ -121,20 +116,20 @@ class Credential:
         if now - self._forgotten < FORGET_EVERY:
             return
         self._forgotten = now
-        loop = asyncio.get_running_loop()
-        living = self._living.pop(loop, None)
+        living, self._living = self._living, None
         if living is not None:
             living.retired = True
             if not living.users:
-                closing = loop.create_task(living.source.close())
+                closing = asyncio.ensure_future(living.source.close())
                 self._closing.add(closing)  # the loop itself holds tasks weakly
                 closing.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
-        """Of this loop. Other loops close theirs by `close` on them, or with the process."""
-        living = self._living.pop(asyncio.get_running_loop(), None)
+        """By whoever opened it, and last: the clients of all services use its connections."""
+        living, self._living = self._living, None
         if living is not None:
             await living.source.close()
+        await asyncio.gather(*self._closing)
 
     async def __aenter__(self) -> Credential:
         return self
@@ -144,10 +139,9 @@ class Credential:
 
     @asynccontextmanager
     async def _used(self) -> AsyncIterator[_Living]:
-        loop = asyncio.get_running_loop()
-        living = self._living.get(loop)
-        if living is None:
-            living = self._living[loop] = _Living(self._make())
+        if self._living is None:
+            self._living = _Living(self._make())
+        living = self._living
         living.users += 1
         try:
             yield living

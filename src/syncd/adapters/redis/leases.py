@@ -30,6 +30,8 @@ class _Stock:
     until: float = 0.0
     spent: int = 0
     """Of this block."""
+    waiting: int = 0
+    """Units that callers wait for while somebody asks."""
     decision: Decision | None = None
     asking: asyncio.Future[bool] | None = None
 
@@ -49,26 +51,31 @@ class Leases:
                 return stock.decision._replace(remaining=stock.decision.remaining + stock.units)
             if stock.asking is None:
                 return await self._refill(stock, levels, cost, ask)
-            if not await asyncio.shield(stock.asking):
-                return (await ask(0))[0]  # nothing to share: each hears of its own turn
+            stock.waiting += cost
+            try:
+                admitted = await asyncio.shield(stock.asking)
+            finally:
+                stock.waiting -= cost
+            if not admitted:
+                return (await ask(0))[0]  # each hears of its own turn
 
     async def _refill(self, stock: _Stock, levels: tuple[Level, ...], cost: int, ask: Ask) -> Decision:
         now = self._clock.monotonic()
-        # Twice what was spent if the block was used up before its time; else what a lease had use for.
-        wanted = stock.spent * 2 if now < stock.until else stock.spent
+        # Twice what was spent if the block was used up before its time; else what a lease had use for, or those who wait.
+        wanted = max(stock.waiting, stock.spent * 2 if now < stock.until else stock.spent)
         most = max(1, min(self._block, min(level.limit for level in levels) // 10))
         asking = stock.asking = asyncio.get_running_loop().create_future()
-        shared = False
+        admitted = False
         try:
             decision, granted = await ask(cost + min(wanted, most))
             if decision.allowed:
                 stock.units, stock.spent, stock.until, stock.decision = granted - cost, cost, now + LEASE, decision
-                shared = granted > cost
+                admitted = True
                 decision = decision._replace(remaining=decision.remaining + stock.units)
             return decision
         finally:
             stock.asking = None
-            asking.set_result(shared)
+            asking.set_result(admitted)
 
     def _opened(self, levels: tuple[Level, ...]) -> _Stock:
         if len(self._stocks) >= _MOST:

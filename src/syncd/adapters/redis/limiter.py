@@ -144,7 +144,7 @@ class RedisLimiter:
             reservation=reservation,
             token=token,
             block=block,
-            lease=LEASE if block else 0.0,
+            lease=LEASE if block > cost else 0.0,
             most=MOST_TURNS,
             memory=_RESEND if token is None else TOKEN_MEMORY,
         )

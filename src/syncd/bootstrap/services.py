@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from syncd.settings import Settings
 
 if TYPE_CHECKING:
-    from syncd.adapters.azure.cosmos.account import Options
+    from syncd.adapters.azure.cosmos.client import Options
     from syncd.adapters.azure.identity import Credential
     from syncd.ports.blobs import Blobs
     from syncd.ports.clock import Clock
@@ -131,7 +131,7 @@ def entities(settings: Settings) -> dict[str, str]:
 
 
 def cosmos_options(settings: Settings) -> Options:
-    from syncd.adapters.azure.cosmos.account import Options
+    from syncd.adapters.azure.cosmos.client import Options
 
     real = not settings.cosmos.emulator
     return Options(enable_endpoint_discovery=real, connection_verify=real)

@@ -12,8 +12,8 @@ checking    what an account lacks, and making it
 
 from __future__ import annotations
 
-from syncd.adapters.azure.cosmos.account import Account, Options
 from syncd.adapters.azure.cosmos.checking import Finding, check_cosmos, open_cosmos
+from syncd.adapters.azure.cosmos.client import Options
 from syncd.adapters.azure.cosmos.documents import CosmosDocuments
 
-__all__ = ["Account", "CosmosDocuments", "Finding", "Options", "check_cosmos", "open_cosmos"]
+__all__ = ["CosmosDocuments", "Finding", "Options", "check_cosmos", "open_cosmos"]

@@ -1,8 +1,7 @@
 """One Cosmos DB account: its client, which connects when it is first needed and again after an outage, and the one way to call it.
 
-The SDK's own retries are off. Those of connections would repeat a write whose answer was lost and take its success for a lost
-compare-and-set; those of throttling pile up. What may be repeated is repeated here: a read once over a new connection, and what
-the service refused whole (429, 449) within the patience of `Admission`.
+The SDK's own retries are off (`client`). What may be repeated is repeated here: a read once over a new connection, and what the
+service refused whole (429, 449) within the caller's patience.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from syncd.adapters.azure.cosmos.admission import Admission
+from syncd.adapters.azure.cosmos.client import Options, check_promises, new_client
 from syncd.adapters.azure.cosmos.layout import Layout, layout_of
 from syncd.adapters.azure.errors import mapped
 from syncd.domain.collections import Collection
@@ -41,28 +41,6 @@ _OWNER_MISSING = 1003
 _SHORT_PAUSE = 0.05
 #: What is not there yet, rather than lost, where it is asked for by itself.
 _METADATA = frozenset({"container", "containers"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """Times in seconds. Defaults are for an account in the same region."""
-
-    timeout: float = 10.0
-    """Of one request, from sending it to the whole answer. The service itself gives up a request after 5 s (concepts-limits)."""
-    connect_timeout: float = 5.0
-    patience: float = 1.0
-    """How long a request waits in place while the service throttles, its turn included, before it fails as Throttled and its work
-    is put off."""
-    most_in_flight: int = 64
-    most_waiting: int = 2_000
-    reconnect_pause: float = 1.0
-    """Between attempts to reach an account that could not be reached."""
-    enable_endpoint_discovery: bool = True
-    """False pins the endpoint: for emulators and tunnels, whose account names addresses that are not theirs."""
-    connection_verify: bool = True
-    """False for a certificate that nobody signed. A CA of one's own is named by SSL_CERT_FILE: the SDK loses a CA file given here
-    (4.17.1, `_build_connection_policy`), and verifies nothing on localhost and 127.0.0.1."""
-    preferred_locations: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -135,7 +113,7 @@ class Account:
         if self._client is not None:
             return  # by whoever held the lock before
         if self._failed is not None and self._clock.monotonic() < self._failed[0]:
-            raise self._failed[1]
+            raise self._failed[1].with_traceback(None)
         try:
             self._client = await self._connected()
         except SyncdError as error:
@@ -145,12 +123,11 @@ class Account:
 
     async def _connected(self) -> CosmosClient:
         # Importing the SDK takes 0.5 s, and a new client asks the system for its name by a subprocess.
-        client = await asyncio.to_thread(self._unconnected)
+        client = await asyncio.to_thread(new_client, self._endpoint, self._credential, self._options)
         try:
             async with asyncio.timeout(self._options.timeout):
                 await client.__aenter__()
-                found = await client.client_connection.GetDatabaseAccount()
-            self._check_promises(found.ConsistencyPolicy, getattr(found, "_EnableMultipleWritableLocations", False))
+                check_promises(self.what, await client.client_connection.GetDatabaseAccount())
         except Exception as error:  # whatever the SDK raises: the one table of errors knows it, or it is our mistake
             await client.close()  # a client that could not connect keeps its session open otherwise
             self._forget_token(error)
@@ -159,46 +136,6 @@ class Account:
             await client.close()
             raise
         return client
-
-    def _unconnected(self) -> CosmosClient:
-        from azure.cosmos.aio import CosmosClient
-        from azure.cosmos.documents import ConnectionPolicy
-
-        options = self._options
-        policy = ConnectionPolicy()
-        # `retry_throttle_total=0` is taken for "not given": 0 has to stand in the policy.
-        policy.RetryOptions = type(policy.RetryOptions)(max_retry_attempt_count=0, max_wait_time_in_seconds=0)
-        return CosmosClient(
-            self._endpoint,
-            self._credential,
-            connection_policy=policy,
-            connection_timeout=options.connect_timeout,
-            read_timeout=options.timeout,
-            connection_verify=options.connection_verify,
-            retry_total=0,
-            retry_connect=0,
-            retry_read=0,
-            retry_status=0,
-            enable_endpoint_discovery=options.enable_endpoint_discovery,
-            preferred_locations=list(options.preferred_locations),
-            # Text as UTF-8, not as \uXXXX, which would take a batch of 2 MB beyond the 2 MB of a request.
-            enable_compact_utf8_item_writes=True,
-        )
-
-    def _check_promises(self, consistency: Mapping[str, object] | None, several_regions: bool) -> None:
-        """Raises StoreUnusable, with what mends it, for an account that breaks a promise of the port."""
-        level = (consistency or {}).get("defaultConsistencyLevel")
-        change = "`az cosmosdb update --name ACCOUNT --resource-group GROUP"
-        if several_regions:
-            raise StoreUnusable(
-                f"{self.what} takes writes in several regions, where two compare-and-sets of one document can both win:"
-                f" {change} --enable-multiple-write-locations false`"
-            )
-        if level in ("Eventual", "ConsistentPrefix"):
-            raise StoreUnusable(
-                f"{self.what} has the consistency {level}: a process may not read what it has just written:"
-                f" {change} --default-consistency-level Session`"
-            )
 
     async def database(self) -> DatabaseProxy:
         return (await self.client()).get_database_client(self._name)

@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from syncd.adapters.azure.cosmos.account import RIGHT, Account, Options
+from syncd.adapters.azure.cosmos.account import RIGHT, Account
+from syncd.adapters.azure.cosmos.client import Options
 from syncd.adapters.azure.cosmos.documents import CosmosDocuments
 from syncd.adapters.azure.cosmos.layout import Layout, indexing_policy, layout_of, missing_indexes, widened
 from syncd.adapters.azure.cosmos.stored import PARTITION

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd.domain.ratelimit import Ledger
+from syncd.domain.slidingwindow import LOG_PAIRS
 from syncd.ports.limiter import Level
 from syncd.testing.clock import FrozenClock
 from tests.integration.redis.admissions import Admissions
@@ -49,7 +50,7 @@ class Both:
         self.life = 0
         self.runner = asyncio.Runner()
         self.stack = AsyncExitStack()
-        limiter = opened(server.url, clock=self.clock, fallback_share=0.0, time_source=lambda: self.now)
+        limiter = opened(server.url, clock=self.clock, tag="rule", fallback_share=0.0, time_source=lambda: self.now)
         self.limiter = self.runner.run(self.stack.enter_async_context(limiter))
 
     def close(self) -> None:
@@ -143,24 +144,29 @@ def test_a_long_busy_life_with_bookings_never_exceeds_a_limit(both: Both) -> Non
             assert both.log.most(level) <= level.limit
 
 
-def test_a_large_log_is_merged_takes_constant_memory_and_errs_only_towards_refusing(both: Both) -> None:
-    level = Level("k", 1500, 64.0)
+def test_a_large_log_is_merged_takes_constant_memory_and_errs_only_towards_refusing(
+    both: Both, shared: RedisServer
+) -> None:
+    level = Level("k", 9000, 64.0)
 
     async def crowd() -> int:
         refused_for_nothing = 0
-        for n in range(4_500):
-            both.now += 1 / 32 if n % 1500 else 1.0
-            admitted = (await both.limiter.take([level])).allowed
-            if admitted:
-                both.log.add(both.now, [level])
-            elif both.log.within(level, both.now) < level.limit:
+        for n in range(4_000):
+            both.now += 1 / 128 if n % 1000 else 10.0
+            if (await both.limiter.take([level], cost=3)).allowed:
+                both.log.add(both.now, [level], 3)
+            elif both.log.within(level, both.now) + 3 <= level.limit:
                 refused_for_nothing += 1
         return refused_for_nothing
 
     both.begin()
     refused = both.runner.run(crowd())
-    assert both.log.most(level) == 1500
-    assert refused <= 1500 * 2 // 1024 + 50
+    assert 8900 < both.log.most(level) <= 9000
+    assert refused <= 20
+    pairs = int(str(shared.run("LLEN", "{rule}:w:k:log"))) // 2
+    assert pairs < len([at for at, _ in both.log.log["k"] if at > both.now - 64.0]) / 1.5
+    assert pairs <= 2 * LOG_PAIRS
+    assert int(str(shared.run("MEMORY", "USAGE", "{rule}:w:k:log"))) < 64 * 1024
 
 
 def test_a_booked_crowd_is_planned_and_admitted_within_the_limit(both: Both) -> None:

@@ -20,10 +20,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.acceptance.process import Daemon, free_port
 
@@ -127,13 +128,20 @@ async def reference(place: Path) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def daemon(place: Path, *, roles: str | None = "webhooks", stripped: bool = False) -> AsyncIterator[Daemon]:
+async def daemon(
+    place: Path,
+    *,
+    roles: str | None = "webhooks",
+    stripped: bool = False,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> AsyncIterator[Daemon]:
     directory = Path(tempfile.mkdtemp(prefix="syncd-bench-", dir=place))
     options = (
         {"command": [sys.executable, "-c", _STRIPPED]} if stripped else {"args": ["--role", roles] if roles else []}
     )
     try:
-        async with Daemon(directory / "data", environment={"SYNCD_TELEMETRY__LOG_LEVEL": "info"}, **options) as running:  # type: ignore[arg-type]  # by name
+        given = {"SYNCD_TELEMETRY__LOG_LEVEL": "info", **environment}
+        async with Daemon(directory / "data", environment=given, **options) as running:  # type: ignore[arg-type]  # by name
             await running.api(
                 "POST",
                 "/connections",

@@ -41,8 +41,8 @@ class WebhookSettings(Section):
     )
     spool_max_bytes: Size = setting(
         1024 * 1024 * 1024,
-        "How much the spool holds while the queue is away; beyond it events are answered 503. About 700,000 events of 1 KB: "
-        "ten minutes at 1,000 a second. It exists only where the queue is another machine and daemon.data_dir_durable is true.",
+        "How much the spool holds while the queue is away; beyond it events are answered 503. About 500,000 events of 1 KB: "
+        "eight minutes at 1,000 a second. It exists only where the queue is another machine and daemon.data_dir_durable is true.",
         unit="bytes",
         least=1024 * 1024,
         restart=True,

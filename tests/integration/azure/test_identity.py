@@ -172,6 +172,22 @@ async def test_an_endpoint_that_is_not_there_yet_is_no_obstacle_to_a_start(monke
             assert (await credential.get_token(SCOPE)).token
 
 
+async def test_an_endpoint_that_says_nothing_is_given_up_in_time_by_all_who_wait(identity: IdentityDouble) -> None:
+    async with open_credential(kind="managed", observe=Seen(), timeout=0.3) as credential:
+        async with identity.faults.silent():
+            ended = await asyncio.gather(*[credential.get_token(SCOPE) for _ in range(5)], return_exceptions=True)
+        assert {type(one) for one in ended} == {CredentialUnavailableError}
+        assert "no answer in time" in str(ended[0])
+    async with opened() as (patient, _):
+        assert (await patient.get_token(SCOPE)).token
+
+
+async def test_the_chain_finds_the_identity_too(identity: IdentityDouble) -> None:
+    async with opened("default") as (credential, _):
+        token = await credential.get_token(SCOPE)
+    identity.check(f"Bearer {token.token}", "https://vault.azure.net")
+
+
 async def test_the_variables_that_a_kind_needs_are_said(tmp_path: Path) -> None:
     for kind, said in (("workload", "AZURE_FEDERATED_TOKEN_FILE"), ("environment", "AZURE_CLIENT_SECRET")):
         async with opened(kind) as (credential, _):  # type: ignore[arg-type]  # a loop over literals

@@ -8,6 +8,7 @@ What the service keeps less well than a file system:
 - A reader is served in ranges of `RANGE` bytes. One whose blob is replaced or deleted before it has come to the end gets Conflict or
   NotFound in the middle; every range names the version that was opened, so that it never gets a mixture.
 - Two puts of one name that both are longer than a block undo each other's blocks: one of them is refused (Overloaded).
+- With soft delete or versions switched on at the account, what was deleted or replaced stays there for as long as that says.
 - Accounts with a hierarchical namespace list by directory, which is another order than that of the names: use a flat one.
 """
 
@@ -24,11 +25,11 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError, Resour
 from azure.storage.blob import BlobBlock, BlobProperties, BlobType
 from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient, ExponentialRetry
 
-from syncd.adapters.azure.blobnames import checked
 from syncd.adapters.azure.calls import Calls
 from syncd.adapters.azure.identity import Credential
 from syncd.domain.errors import Invalid, NotFound, Overloaded, SyncdError
 from syncd.domain.secrets import Secret
+from syncd.domain.storednames import blob_name
 from syncd.ports.blobs import BlobInfo
 from syncd.ports.clock import Clock
 from syncd.ports.observe import Observe
@@ -214,7 +215,7 @@ class BlobStorage:
         return []
 
     def _blob(self, name: str) -> BlobClient:
-        return self._container.get_blob_client(checked(name))
+        return self._container.get_blob_client(blob_name(name))
 
     async def _upload(self, blob: BlobClient, name: str, data: bytes) -> None:
         await self._write(

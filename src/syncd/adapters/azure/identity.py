@@ -71,8 +71,9 @@ class Credential:
     """What the clients of Azure's SDKs take as their credential (AsyncTokenCredential and AsyncSupportsTokenInfo). Of the event loop
     that uses it first, and of no other."""
 
-    def __init__(self, *, kind: Kind, make: Callable[[], Source], observe: Observe) -> None:
+    def __init__(self, *, kind: Kind, make: Callable[[], Source], observe: Observe, timeout: float) -> None:
         self.kind = kind
+        self._timeout = timeout
         self._make = make
         self._observe = observe
         self._living: _Living | None = None
@@ -84,7 +85,7 @@ class Credential:
         began = time.monotonic()
         outcome = "failed"
         try:
-            async with self._used() as living, asyncio.timeout(TOKEN_TIMEOUT), living.one:
+            async with self._used() as living, asyncio.timeout(self._timeout), living.one:
                 token = await living.source.get_token_info(*scopes, options=options)
             outcome = "ok"
             return token
@@ -152,9 +153,11 @@ class Credential:
 
 
 @asynccontextmanager
-async def open_credential(*, kind: Kind, observe: Observe, client_id: str | None = None) -> AsyncIterator[Credential]:
+async def open_credential(
+    *, kind: Kind, observe: Observe, client_id: str | None = None, timeout: float = TOKEN_TIMEOUT
+) -> AsyncIterator[Credential]:
     """No token is asked for yet, so that a start during an outage goes on. `client_id` picks one of several managed identities;
-    left out, AZURE_CLIENT_ID does, where it is set."""
+    left out, AZURE_CLIENT_ID does, where it is set. `timeout`: seconds for one token, all attempts."""
 
     def make() -> Source:
         if kind == "managed":
@@ -168,7 +171,7 @@ async def open_credential(*, kind: Kind, observe: Observe, client_id: str | None
             return entra.AzureCliCredential(process_timeout=10)
         return entra.DefaultAzureCredential(managed_identity_client_id=client_id, process_timeout=10, **_QUICK)
 
-    credential = Credential(kind=kind, make=make, observe=observe)
+    credential = Credential(kind=kind, make=make, observe=observe, timeout=timeout)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(credential.close)
         yield credential

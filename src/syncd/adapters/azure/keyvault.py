@@ -32,6 +32,7 @@ from syncd.adapters.azure.identity import Credential
 from syncd.adapters.azure.versioncache import VersionCache
 from syncd.domain.errors import Invalid, NotFound, Overloaded, SyncdError, TooLarge
 from syncd.domain.secrets import Secret
+from syncd.domain.storednames import secret_name
 from syncd.ports.clock import Clock
 from syncd.ports.observe import Observe
 
@@ -45,7 +46,6 @@ BUSY_WAIT = 3.0
 POLL = 0.5
 ORDER_TAG = "syncd-order"
 _AT_ONCE = 8
-_NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 _VERSION = re.compile(r"[0-9a-fA-F]{32}")
 _READER = (
     "the right secrets/get (role 'Key Vault Secrets User', or 'Key Vault Secrets Officer' for all that syncd does)"
@@ -107,7 +107,7 @@ class KeyVault:
         self._order = count()
 
     async def append(self, name: str, value: Secret) -> str:
-        _check(name)
+        secret_name(name)
         size = len(value.reveal().encode())
         if size > MOST_BYTES:
             raise TooLarge(f"the secret {name} has {size} bytes, and Key Vault takes {MOST_BYTES}")
@@ -126,17 +126,17 @@ class KeyVault:
         return version
 
     async def get(self, name: str, version: str) -> Secret:
-        _check(name)
+        secret_name(name)
         if not _VERSION.fullmatch(version):
             raise _missing(name, version)
         return await self._cache.get((name, version), lambda: self._read(name, version))
 
     async def versions(self, name: str) -> list[str]:
-        _check(name)
+        secret_name(name)
         return [found.version or "" for found in await self._listed(name) if found.enabled]
 
     async def purge(self, name: str, *, keep: str | None = None) -> int:
-        _check(name)
+        secret_name(name)
         found = await self._listed(name)
         gone = [one.version for one in found if one.enabled and one.version and one.version != keep]
         await self._disable(name, gone)
@@ -250,11 +250,6 @@ class KeyVault:
         except HttpResponseError as error:
             _say_busy(error, name)
             raise
-
-
-def _check(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise Invalid(f"{name[:150]!r} is no name of a secret: 1 to 127 letters, digits and '-'")
 
 
 def _missing(name: str, version: str) -> NotFound:

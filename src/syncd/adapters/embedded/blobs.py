@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import errno
 import os
-import re
 import secrets
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable
@@ -26,13 +25,12 @@ from typing import BinaryIO, ParamSpec, TypeVar
 
 from syncd.adapters.embedded.faults import DISK_RETRY
 from syncd.domain.errors import Failure, Invalid, NotFound, Overloaded, StoreUnusable, Unavailable
+from syncd.domain.storednames import blob_name
 from syncd.ports.blobs import BlobInfo
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-NAME_LIMIT = 1024
-_SEGMENT = re.compile(r"[A-Za-z0-9._~-]+")
 #: Characters of a segment in one file name; file systems take 255 bytes.
 _PIECE = 200
 #: Bytes to which a stream is gathered before they are written: a change of threads costs nothing beside so many.
@@ -103,16 +101,8 @@ class EmbeddedBlobs:
                 pending += await self._run(_entries, entry.path, entry.key, prefix)
 
     def _path(self, name: str) -> Path:
-        segments = name.split("/")
-        if len(name) > NAME_LIMIT or not all(
-            _SEGMENT.fullmatch(segment) and segment not in (".", "..") for segment in segments
-        ):
-            raise Invalid(
-                f"{name[:100]!r} is no blob name: up to {NAME_LIMIT} characters, segments of letters, digits, '.', '_', '~' "
-                "and '-' between '/'"
-            )
         path = self._root
-        for segment in segments:
+        for segment in blob_name(name).split("/"):
             while len(segment) > _PIECE:
                 path, segment = path / f"{segment[:_PIECE]}+", segment[_PIECE:]
             path /= segment

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ from cryptography.exceptions import InvalidTag
 
 from syncd.adapters.embedded.engine import Engine
 from syncd.adapters.embedded.keyring import Key, Keyring
-from syncd.domain.errors import Invalid, NotFound, StoreUnusable
+from syncd.domain.errors import NotFound, StoreUnusable
 from syncd.domain.ids import ulid
 from syncd.domain.secrets import Secret
+from syncd.domain.storednames import secret_name
 from syncd.ports.clock import Clock
 
 SCHEMA = """
@@ -34,7 +34,6 @@ CREATE TABLE IF NOT EXISTS vault (
 BATCH = 200
 #: 96 random bits, as NIST SP 800-38D recommends for GCM.
 _NONCE = 12
-_NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 
 
 def create_tables(connection: sqlite3.Connection) -> None:
@@ -74,7 +73,7 @@ class EmbeddedVault:
                 raise self._unreadable(identifier, f"{count} stored secrets are")
 
     async def append(self, name: str, value: Secret) -> str:
-        _check(name)
+        secret_name(name)
         key = self._current or await self._take_current()
         now = self._clock.now()
         version = ulid(now)
@@ -87,7 +86,7 @@ class EmbeddedVault:
         return version
 
     async def get(self, name: str, version: str) -> Secret:
-        _check(name)
+        secret_name(name)
         row = await self._engine.read(_select, name, version)
         if row is not None and self._keyring.get(row.key_id) is None:  # a rotation ended between reading and here
             row = await self._engine.read(_select, name, version)
@@ -96,11 +95,11 @@ class EmbeddedVault:
         return Secret(self._decrypted(row).decode())
 
     async def versions(self, name: str) -> list[str]:
-        _check(name)
+        secret_name(name)
         return await self._engine.read(_versions, name)
 
     async def purge(self, name: str, *, keep: str | None = None) -> int:
-        _check(name)
+        secret_name(name)
         return await self._engine.write(_delete, (name, keep))
 
     async def rotate_key(self) -> int:
@@ -148,11 +147,6 @@ class EmbeddedVault:
             f"{what} encrypted under the key {identifier}, which came from {origin}; the keys here are: "
             f"{self._keyring.known()}. Nothing was changed: {mend}"
         )
-
-
-def _check(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise Invalid(f"{name[:150]!r} is no name of a secret: 1 to 127 letters, digits and '-'")
 
 
 def _bound(name: str, version: str) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from syncd import __version__
 from syncd.bootstrap.ports import Ports
 from syncd.domain.schedules import parse_schedule
-from syncd.flows.debts import remind
+from syncd.flows.debts import Debts
 from syncd.flows.exhausted import Exhausted
 from syncd.flows.jobs import Job
 from syncd.flows.maintain import Duty, Maintain, store_duties
@@ -86,11 +86,8 @@ def _maintenance(settings: Settings, ports: Ports, plan: Plan, exhausted: Exhaus
     given = settings.jobs[MAINTENANCE]
     duties = store_duties(documents=ports.documents, queue=ports.queue, blobs=ports.blobs, clock=ports.clock)
     duties.append(Duty("stuck_tasks", plan.revive))
-
-    async def owed_pushes() -> int:
-        return await remind(documents=ports.documents, queue=ports.queue, clock=ports.clock)
-
-    duties.append(Duty("owed_pushes", owed_pushes))
+    debts = Debts(documents=ports.documents, queue=ports.queue, clock=ports.clock)
+    duties.append(Duty("owed_pushes", debts.remind))
     duties.append(Duty("exhausted", exhausted.replay))
     return Job(
         name=MAINTENANCE,

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from syncd.flows.debts import Debts
 from syncd.flows.hints import hint
 from syncd.flows.parked import Filter
 from syncd.ports.documents import Document
+from syncd.ports.queue import Complete
 from tests.doubles.contract import Fault
 from tests.integration.syncing.systems import Telling, shared, telling, webhook
 from tests.integration.syncing.world import TENANT, World, at_start, opened
@@ -99,6 +101,29 @@ async def test_what_a_replay_was_parked_for_again_needs_a_replay_of_its_own(worl
     await world.flows.parked.replay(second.id)
     await world.work()
     assert (creates(blind), len(blind.live())) == (3, 1)
+
+
+async def test_debts_that_wait_for_a_person_do_not_keep_the_others_from_being_told_again(
+    world: World, careful: Telling
+) -> None:
+    careful.faults += [REFUSED] * 5
+    for number in range(5):
+        await made(world, f"Refused {number}")
+    await world.clock.advance(1)
+    await world.flows.entities.create(TENANT, "contact", {"name": "Lost"})
+    for delivery in await world.lease():
+        await world.ports.queue.settle([Complete(delivery)])  # as if its hint had never come
+    await world.clock.advance(4000)
+    debts = Debts(documents=world.ports.documents, queue=world.ports.queue, clock=world.clock, per_pass=2)
+    assert [await debts.remind() for _ in range(3)] == [0, 0, 1]
+    await world.work()
+    assert [one["name"] for one in careful.live().values()] == ["Lost"]
+    # Round again from the oldest, with those that have come since.
+    await world.flows.entities.create(TENANT, "contact", {"name": "Lost too"})
+    for delivery in await world.lease():
+        await world.ports.queue.settle([Complete(delivery)])
+    await world.clock.advance(4000)
+    assert [await debts.remind() for _ in range(3)] == [0, 0, 1]
 
 
 async def test_dropping_a_push_forgives_its_debt_and_the_next_change_is_told(world: World, careful: Telling) -> None:

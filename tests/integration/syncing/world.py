@@ -25,7 +25,7 @@ from syncd.bootstrap.ports import Ports
 from syncd.domain.collections import CONNECTIONS, ENTITIES, RESULTS, TASKS
 from syncd.domain.ids import located, ulid
 from syncd.domain.jsontypes import JsonObject
-from syncd.flows.debts import remind
+from syncd.flows.debts import Debts
 from syncd.flows.plan import Plan
 from syncd.ports.api import Account, Api, Apis
 from syncd.ports.documents import Condition, Create, Document, Query
@@ -163,7 +163,7 @@ class World:
         await self.executor.flush()
 
     async def remind(self) -> int:
-        return await remind(documents=self.ports.documents, queue=self.ports.queue, clock=self.clock)
+        return await Debts(documents=self.ports.documents, queue=self.ports.queue, clock=self.clock).remind()
 
     async def entities(self, *, deleted: bool = False) -> list[Document]:
         return (await self.flows.entities.list(TENANT, "contact", limit=1000, deleted=deleted)).items

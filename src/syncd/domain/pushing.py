@@ -13,7 +13,6 @@ person has looked and says: go on. `creates` counts those whose end is known: wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from syncd.domain.ids import digest
@@ -21,6 +20,7 @@ from syncd.domain.jsonbody import same
 from syncd.domain.merge import ABSENT
 from syncd.domain.records import NO_DEBT, mark_dirty, owes
 from syncd.domain.times import iso, parse
+from syncd.domain.values import immutable
 
 if TYPE_CHECKING:
     from syncd.domain.errors import Bin
@@ -48,7 +48,7 @@ _UNANSWERED = 8
 PushOperation = Literal["create", "update", "delete"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class Sending:
     """What a connection is owed now."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from syncd.domain.receiving import agreed
+from syncd.domain.values import immutable
 from syncd.flows.creating import content_hash
 from syncd.flows.subscriptions import direction_of, kind_of
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from syncd.ports.provider import Kind, Provider, Providers, Record, Records
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class Target:
     """The connection that is owed, and what can be done there."""
 
@@ -29,7 +29,7 @@ class Target:
         return self.kind.can(wanted.operation)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class Leased:
     """A push whose lease is ours."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 import aiohttp
 from yarl import URL
@@ -18,6 +17,7 @@ from syncd.adapters.http.errormap import mapped
 from syncd.adapters.http.reading import read_bounded
 from syncd.adapters.http.ssrf import OutgoingPolicy
 from syncd.domain.errors import Invalid
+from syncd.domain.values import immutable
 
 #: Redirects followed inside one exchange.
 MAX_REDIRECTS = 5
@@ -26,7 +26,7 @@ _ANY_METHOD = frozenset({301, 302, 303, 307, 308})
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class Exchange:
     """What is sent. `headers` and `carried` may hold secrets, so an Exchange is never shown."""
 
@@ -51,7 +51,7 @@ class Exchange:
         return f"{self.method} {shown(self.url)}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class Exchanged:
     url: URL
     """That answered, after redirects."""

@@ -113,6 +113,7 @@ async def open_ports(
                     integrations=given.integrations,
                     operations=given.operations,
                     declared={provider.name: provider.limits for provider in providers.values()},
+                    by_system=frozenset(one.name for one in providers.values() if one.many_systems),
                 ),
                 limiter=backend.limiter,
                 clock=clock,

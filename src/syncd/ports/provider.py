@@ -181,6 +181,8 @@ class Provider:
     `Record.data`. Pure. Raises NotUnderstood, never anything else; None: it is taken as it comes."""
     limits: Mapping[str, int] = field(default_factory=dict)
     """Calls per minute that suit the provider, where settings name none: `all`, `fetch`, `create`, `update`, `delete`."""
+    many_systems: bool = False
+    """Its connections lead to systems that have nothing to do with each other: limits are kept for each base URL's origin."""
 
 
 Providers = Mapping[str, Provider]

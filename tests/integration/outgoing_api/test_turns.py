@@ -82,6 +82,28 @@ async def test_a_delete_books_no_turn_and_waits_for_none(world: Providers) -> No
     await api.request("GET", "/1", operation="fetch")
 
 
+async def test_systems_that_share_only_the_way_they_are_spoken_to_have_limits_and_a_pace_of_their_own(
+    world: Providers,
+) -> None:
+    half_spent = web.Response(headers={"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": "5"})
+    first, second = [await world.serve(world._handler(answer)) for answer in (half_spent, web.Response())]
+    apis = await world.apis(limits=Limits(integration=4, by_system=frozenset({"crm"})))
+
+    def api(port: int, integration: str = "crm", connection: str = "c1") -> Api:
+        account = Account(connection_id=connection, tenant_id="t1", integration_id=integration, settings={})
+        return apis.of(account, f"http://127.0.0.1:{port}/v1")
+
+    for _ in range(2):
+        await api(first).request("GET", "/", operation="fetch")
+    assert isinstance(await failed(api(first, connection="c2")), Throttled), "half of four, for all who ask there"
+    for _ in range(4):
+        await api(second).request("GET", "/", operation="fetch")
+    assert isinstance(await failed(api(second)), Throttled)
+    for port in (first, second):
+        await api(port, "other").request("GET", "/", operation="fetch")
+    assert [facts["factor"] for facts in world.seen.named("limit_adapted")] == [0.5, 0.5]
+
+
 async def test_the_pace_follows_the_providers_headers_both_ways(world: Providers) -> None:
     remaining = 5
 

@@ -123,7 +123,7 @@ class HttpApis:
 
 
 class HttpApi:
-    """One account's API, for one unit of work: the reservation belongs to the first request."""
+    """One account's API, for one unit of work: the reservation belongs to the first request. `_paced`: what the pace is kept for."""
 
     def __init__(self, means: _Means, account: Account, base: _Base, reservation: str | None, books: bool) -> None:
         self._means = means
@@ -131,6 +131,8 @@ class HttpApi:
         self._base = base
         self._reservation = reservation
         self._books = books
+        self._system = means.limits.system(account, str(base.origin))
+        self._paced = self._system or account.integration_id
         self._quota = (account.tenant_id, base.origin, account.credential_id or account.connection_id)
 
     @property
@@ -198,7 +200,7 @@ class HttpApi:
         means, account = self._means, self._account
         reservation, self._reservation = self._reservation, None
         levels = means.limits.levels(
-            account, operation, means.adaptive.factor(account.tenant_id, account.integration_id)
+            account, operation, means.adaptive.factor(account.tenant_id, self._paced), system=self._system
         )
         patience = means.clock.monotonic() + means.inline_wait
         while True:
@@ -219,7 +221,8 @@ class HttpApi:
 
     async def _charge_redirect(self, operation: ApiOperation) -> None:
         """One more request that cannot be refused any more: it is paid off by whoever comes next."""
-        await self._means.limiter.charge(self._means.limits.levels(self._account, operation), 1)
+        levels = self._means.limits.levels(self._account, operation, system=self._system)
+        await self._means.limiter.charge(levels, 1)
 
     async def _send(self, wanted: Exchange, operation: ApiOperation) -> Exchanged:
         means, account = self._means, self._account
@@ -242,11 +245,11 @@ class HttpApi:
                 connectionId=account.connection_id,
             )
         used = used_share(answer.headers)
-        if used is not None and means.adaptive.saw(account.tenant_id, account.integration_id, used):
+        if used is not None and means.adaptive.saw(account.tenant_id, self._paced, used):
             means.observe(
                 "limit_adapted",
                 used=used,
-                factor=means.adaptive.factor(account.tenant_id, account.integration_id),
+                factor=means.adaptive.factor(account.tenant_id, self._paced),
                 tenantId=account.tenant_id,
                 integrationId=account.integration_id,
             )

@@ -1,4 +1,5 @@
-"""What an outgoing request is charged to: the provider, the operation at the provider, and the tenant over all providers."""
+"""What an outgoing request is charged to: the provider (or the one system that a connection of it leads to), the operation there, and
+the tenant over all providers."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from syncd.ports.limiter import Level
 #: Tenants, providers and operations whose levels are kept ready.
 _READY = 10_000
 _MINUTE = 60.0
-_Key = tuple[str, str, str, float]
+_Key = tuple[str, str, str, str, float]
 
 
 def _nothing() -> Mapping[str, int]:
@@ -31,11 +32,19 @@ class Limits:
     integrations: Mapping[str, int] = field(default_factory=_nothing)
     operations: Mapping[str, int] = field(default_factory=_nothing)
     declared: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    by_system: frozenset[str] = frozenset()
+    """Providers whose connections lead to systems that have nothing to do with each other: these limits are each system's."""
     _levels: dict[_Key, tuple[Level, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def levels(self, account: Account, operation: ApiOperation, factor: float = 1.0) -> tuple[Level, ...]:
-        """Provider, operation (where it has a limit), tenant. `factor` adapts the provider's."""
-        key = (account.tenant_id, account.integration_id, operation, factor)
+    def system(self, account: Account, origin: str) -> str:
+        """What the account's calls are counted against: its provider, or the system at `origin`. Empty for the former."""
+        return origin if account.integration_id in self.by_system else ""
+
+    def levels(
+        self, account: Account, operation: ApiOperation, factor: float = 1.0, *, system: str = ""
+    ) -> tuple[Level, ...]:
+        """Provider (or system), operation (where it has a limit), tenant. `factor` adapts the provider's."""
+        key = (account.tenant_id, account.integration_id, system, operation, factor)
         found = self._levels.get(key)
         if found is None:
             if len(self._levels) >= _READY:
@@ -43,9 +52,13 @@ class Limits:
             found = self._levels[key] = self._made(*key)
         return found
 
-    def _made(self, tenant_id: str, integration_id: str, operation: str, factor: float) -> tuple[Level, ...]:
+    def _made(
+        self, tenant_id: str, integration_id: str, system: str, operation: str, factor: float
+    ) -> tuple[Level, ...]:
         # Quoted, so that no id with a colon in it shares the key of another.
         tenant, integration = quote(tenant_id, safe=""), quote(integration_id, safe="")
+        if system:
+            integration += f"@{quote(system, safe='')}"
         declared = self.declared.get(integration_id, {})
         whole = self.integrations.get(integration_id) or declared.get("all") or self.integration
         levels = [Level(f"api:{tenant}:{integration}", adapted(whole, factor), _MINUTE)]

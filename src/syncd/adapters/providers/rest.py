@@ -358,4 +358,10 @@ def _located(reply: Reply) -> str:
 
 
 _REST = _Rest()
-PROVIDER = Provider(name="rest", title="Any REST API, by configuration", records=_REST, read_event=_REST.read_event)
+PROVIDER = Provider(
+    name="rest",
+    title="Any REST API, by configuration",
+    records=_REST,
+    read_event=_REST.read_event,
+    many_systems=True,
+)

@@ -79,8 +79,7 @@ def _accept(connection: Connection, end: LinkEnd) -> None:
     link.rcv_settle_mode = link.remote_rcv_settle_mode
     if isinstance(end, Consumer) and end.session is not None:
         _answer_session(end, end.session)
-    connection.links.append(end)
-    link.end = end
+    connection.join(end)
     connection.broker.namespace.note("attach", entity=end.path, link=type(end).__name__, name=link.name)
     end.opened()
 

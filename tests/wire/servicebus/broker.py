@@ -39,7 +39,7 @@ class Broker:
         return [
             link
             for connection in list(self.connections)
-            for link in list(connection.links)
+            for link in connection.links
             if isinstance(link, Consumer | Producer)
         ]
 

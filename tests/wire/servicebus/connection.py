@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import proton
+from cproton import ffi, lib
 from proton import Event
 
 from tests.wire.servicebus import attaching
@@ -27,7 +28,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
         self.name = f"connection-{next(_names)}"
-        self.links: list[LinkEnd] = []
+        self._ends: dict[object, LinkEnd] = {}
+        """By proton's pointer to the link."""
         self.grants: dict[str, Grant] = {}
         """What the tokens allow, by the entity's path in lower case."""
         self.frozen = False
@@ -67,9 +69,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.broker.connections.discard(self)
-        for link in list(self.links):
-            link.gone()
-        self.links.clear()
+        for link in self.links:
+            self._part(link)
         self._socket = None
         self._transport.unbind()
         self._collector.release()
@@ -95,18 +96,21 @@ class Connection(asyncio.Protocol):
     # proton
 
     def _events(self) -> None:
-        while (event := self._collector.peek()) is not None:
-            kind = event.type
-            if kind in (Event.DELIVERY, Event.LINK_FLOW):
+        # Deliveries and credit come by the thousand: they go past proton's Python objects, which cost more than all the rest.
+        collector = self._collector._impl
+        while (event := lib.pn_collector_peek(collector)) != ffi.NULL:
+            kind = lib.pn_event_type(event)
+            if kind == lib.PN_DELIVERY:
+                delivery = lib.pn_event_delivery(event)
                 # A link that was refused or detached has no end any more: what was on its way there is dropped.
-                end = getattr(event.link, "end", None)
-                if end is not None and kind == Event.DELIVERY:
-                    end.delivery(event.delivery)
-                elif end is not None:
+                if (end := self._ends.get(lib.pn_delivery_link(delivery))) is not None:
+                    end.delivery(delivery)
+            elif kind == lib.PN_LINK_FLOW:
+                if (end := self._ends.get(lib.pn_event_link(event))) is not None:
                     end.flow()
-            else:
-                self._lifecycle(kind, event)
-            self._collector.pop()
+            elif (lived := self._collector.peek()) is not None:
+                self._lifecycle(lived.type, lived)
+            lib.pn_collector_pop(collector)
 
     def _lifecycle(self, kind: object, event: Event) -> None:
         if kind == Event.CONNECTION_REMOTE_OPEN:
@@ -117,7 +121,7 @@ class Connection(asyncio.Protocol):
         elif kind == Event.LINK_REMOTE_OPEN:
             attaching.attach(self, event.link)
         elif kind in (Event.LINK_REMOTE_CLOSE, Event.LINK_REMOTE_DETACH):
-            if (end := getattr(event.link, "end", None)) is not None:
+            if (end := self._ends.get(event.link._impl)) is not None:
                 self._part(end)
             event.link.close()
         elif kind == Event.SESSION_REMOTE_CLOSE:
@@ -133,10 +137,24 @@ class Connection(asyncio.Protocol):
         attaching.close(link.link, refused)
         self.flush_soon()
 
-    def _part(self, link: LinkEnd) -> None:
-        link.link.end = None
-        self.links.remove(link)
-        link.gone()
+    @property
+    def links(self) -> list[LinkEnd]:
+        return list(self._ends.values())
+
+    def join(self, end: LinkEnd) -> None:
+        self._ends[end.link._impl] = end
+
+    def _part(self, end: LinkEnd) -> None:
+        del self._ends[end.link._impl]
+        end.gone()
+
+    def answer_alone(self) -> None:
+        """Make a frame of the last disposition now: proton would put a row of them into one.
+
+        Each settlement is answered for itself, as a service that works on them side by side does. The SDK is made for that: where
+        one frame answers many, all but one of those who wait run into its socket timeout.
+        """
+        lib.pn_transport_pending(self._transport._impl)
 
     def flush_soon(self) -> None:
         """Write once, after everything that is happening now."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from cproton import ffi, lib
 from proton import Condition, Delivery, Link, symbol
 
 from tests.wire.servicebus import message as wire
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 #: Credit of a sending client, topped up at half: a client that gets no more than the first grant stalls.
 CREDIT = 1000
-_OUTCOMES = {Delivery.ACCEPTED: "complete", Delivery.RELEASED: "release", Delivery.REJECTED: "dead-letter"}
+#: proton's own pointer to a delivery: without its Python object, which costs more than the delivery.
+Raw = Any  # Any: cffi has no types
 
 
 class LinkEnd:
@@ -43,7 +45,7 @@ class LinkEnd:
     def flow(self) -> None:
         """The client's credit changed."""
 
-    def delivery(self, delivery: Delivery) -> None:
+    def delivery(self, delivery: Raw) -> None:
         raise NotImplementedError
 
 
@@ -56,25 +58,28 @@ class Incoming(LinkEnd):
         self.link.open()
         self.link.flow(CREDIT)
 
-    def delivery(self, delivery: Delivery) -> None:
-        if delivery.settled and not delivery.readable:
-            delivery.settle()
+    def delivery(self, delivery: Raw) -> None:
+        if not lib.pn_delivery_readable(delivery):
+            lib.pn_delivery_settle(delivery)
             return
-        if not delivery.readable or delivery.partial:
+        if lib.pn_delivery_partial(delivery):
             return
         self.active_at = self.namespace.now()
-        raw = bytes(self.link.recv(delivery.pending) or b"")
-        self.link.advance()
+        link = self.link._impl
+        raw = bytearray(lib.pn_delivery_pending(delivery))
+        lib.pn_link_recv(link, ffi.from_buffer(raw), len(raw))
+        lib.pn_link_advance(link)
         try:
-            self.received(raw)
+            self.received(bytes(raw))
         except Refused as refused:
             self.namespace.note("refused", entity=self.path, condition=refused.condition)
-            reject(delivery, refused)
+            reject(Delivery.wrap(delivery), refused)
         else:
-            delivery.update(Delivery.ACCEPTED)
-        delivery.settle()
-        if self.link.credit < CREDIT // 2:
-            self.link.flow(CREDIT - self.link.credit)
+            lib.pn_delivery_update(delivery, lib.PN_ACCEPTED)
+        lib.pn_delivery_settle(delivery)
+        credit = lib.pn_link_credit(link)
+        if credit < CREDIT // 2:
+            lib.pn_link_flow(link, CREDIT - credit)
 
     def received(self, raw: bytes) -> None:
         """Raises Refused."""
@@ -136,7 +141,7 @@ class Consumer(LinkEnd):
         self.connection.detach(self, Refused(SESSION_LOCK_LOST, f"The session lock of {self.session!r} has expired"))
 
     def ready(self) -> bool:
-        return self.link.credit > 0
+        return lib.pn_link_credit(self.link._impl) > 0
 
     def flow(self) -> None:
         self.active_at = self.namespace.now()
@@ -154,37 +159,39 @@ class Consumer(LinkEnd):
     def deliver(self, stored: Stored) -> None:
         self.active_at = self.namespace.now()
         token = stored.token or stored.sequence.to_bytes(16, "little")
-        delivery = self.link.delivery(token)
-        delivery.token = token
-        self.link.send(stored.encoded())
-        self.link.advance()
+        link, raw = self.link._impl, stored.encoded()
+        delivery = lib.pn_delivery(link, (len(token), ffi.from_buffer(token)))
+        lib.pn_link_send(link, ffi.from_buffer(raw), len(raw))
+        lib.pn_link_advance(link)
         if self.deletes:
-            delivery.settle()
+            lib.pn_delivery_settle(delivery)
         self.connection.flush_soon()
 
-    def delivery(self, delivery: Delivery) -> None:
-        outcome = delivery.remote_state
+    def delivery(self, delivery: Raw) -> None:
+        outcome = lib.pn_delivery_remote_state(delivery)
         if not outcome:
             return
         self.active_at = self.namespace.now()
-        operation = _OUTCOMES.get(outcome) or _modified(delivery)
+        operation = "complete" if outcome == lib.PN_ACCEPTED else _operation(Delivery.wrap(delivery))
         try:
             self.faults.check(operation)
             self._settle(operation, delivery)
         except Refused as refused:
             self.namespace.note("refused", entity=self.path, operation=operation, condition=refused.condition)
-            reject(delivery, refused)
+            reject(Delivery.wrap(delivery), refused)
         else:
             # The answer repeats the outcome, a rejected one without its error: anything else is a failure to the SDK.
-            delivery.update(outcome)
-        delivery.settle()
+            lib.pn_delivery_update(delivery, outcome)
+        lib.pn_delivery_settle(delivery)
+        self.connection.answer_alone()
         if self.faults.loses_answer(operation):
             self.connection.abort()
 
-    def _settle(self, operation: str, delivery: Delivery) -> None:
+    def _settle(self, operation: str, delivery: Raw) -> None:
         if self.session is not None:
             self.entity.sessions.held(self.session, self)
-        token = delivery.token
+        tag = lib.pn_delivery_tag(delivery)
+        token = ffi.unpack(tag.start, tag.size)
         if operation == "complete":
             self.entity.complete(token)
         elif operation == "abandon":
@@ -194,12 +201,15 @@ class Consumer(LinkEnd):
         elif operation == "release":
             self.entity.release(token)
         else:
-            info = (delivery.remote.condition.info if delivery.remote.condition else None) or {}
+            condition = Delivery.wrap(delivery).remote.condition
+            info = (condition.info if condition else None) or {}
             self.entity.dead_letter(token, info.get("DeadLetterReason"), info.get("DeadLetterErrorDescription"))
 
 
-def _modified(delivery: Delivery) -> str:
+def _operation(delivery: Delivery) -> str:
     """Source: MicrosoftDocs, service-bus-amqp-protocol-guide, table of dispositions."""
+    if delivery.remote_state != Delivery.MODIFIED:
+        return "dead-letter" if delivery.remote_state == Delivery.REJECTED else "release"
     if delivery.remote.undeliverable:
         return "defer"
     return "abandon" if delivery.remote.failed else "release"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import proton
-from proton import Delivery, Link
+from cproton import lib
+from proton import Link
 
 from tests.wire.servicebus import management
 from tests.wire.servicebus.access import judge
-from tests.wire.servicebus.links import Incoming, LinkEnd
+from tests.wire.servicebus.links import Incoming, LinkEnd, Raw
 from tests.wire.servicebus.namespace import MANAGEMENT, entity_path
 from tests.wire.servicebus.refusal import DECODE, NOT_FOUND, STATUS, Refused
 
@@ -40,8 +41,8 @@ class Replies(LinkEnd):
             self.link.drained()
         self.connection.flush_soon()
 
-    def delivery(self, delivery: Delivery) -> None:
-        delivery.settle()
+    def delivery(self, delivery: Raw) -> None:
+        lib.pn_delivery_settle(delivery)
 
 
 class Requests(Incoming):

@@ -57,7 +57,7 @@ async def service(clock: FrozenClock) -> AsyncIterator[CosmosDouble]:
 
 async def test_an_identity_is_enough_and_its_token_names_the_account(service: CosmosDouble, clock: FrozenClock) -> None:
     tokens = Tokens()
-    credential = Credential(kind="managed", make=lambda: tokens, observe=ignore)
+    credential = Credential(kind="managed", make=lambda: tokens, observe=ignore, timeout=5.0)
     service.tokens = {"token-1", "token-2"}
     place = {"endpoint": service.endpoint, "database": "syncd", "clock": clock, "options": OPTIONS}
     assert await check_cosmos(**place, credential=credential, create=True) == []
@@ -70,7 +70,7 @@ async def test_a_token_that_is_refused_is_forgotten_and_the_next_one_is_taken(
     service: CosmosDouble, clock: FrozenClock
 ) -> None:
     tokens = Tokens()
-    credential = Credential(kind="managed", make=lambda: tokens, observe=ignore)
+    credential = Credential(kind="managed", make=lambda: tokens, observe=ignore, timeout=5.0)
     service.tokens = {"token-1", "token-2"}
     place = {"endpoint": service.endpoint, "database": "syncd", "clock": clock, "options": OPTIONS}
     assert await check_cosmos(**place, credential=KEY, create=True) == []

@@ -121,8 +121,12 @@ def _included(layout: Layout) -> Iterator[str]:
             yield layout.rest
 
 
+def sortable(collection: Collection) -> tuple[str, ...]:
+    return tuple(path for path in collection.paths if path not in collection.counted)
+
+
 def _composites(layout: Layout) -> Iterator[tuple[str, ...]]:
-    orders: tuple[str | None, ...] = (None, *layout.collection.paths)
+    orders: tuple[str | None, ...] = (None, *sortable(layout.collection))
     for order in orders:
         keys = tuple(layout.sort_keys(order, across=True))
         if len(keys) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from syncd.adapters.azure.cosmos.layout import Layout
+from syncd.adapters.azure.cosmos.layout import Layout, sortable
 from syncd.adapters.azure.cosmos.stored import EXPIRES, PARTITION, stored_id
 from syncd.domain import keyset
 from syncd.domain.collections import Collection
@@ -128,8 +128,9 @@ def _alive(layout: Layout, now: float, statement: Statement) -> list[str]:
 
 
 def _keys(layout: Layout, query: Query) -> list[str]:
-    order = None if query.order is None else keyset.check_path(layout.collection, query.order, layout.collection.paths)
-    return layout.sort_keys(order, across=query.across)
+    if query.order is not None:
+        keyset.check_path(layout.collection, query.order, sortable(layout.collection))
+    return layout.sort_keys(query.order, across=query.across)
 
 
 def _after(keys: Sequence[str], query: Query, position: Sequence[Json], statement: Statement) -> str:

@@ -76,8 +76,8 @@ class RedisServer:
 def redis_server(*options: str) -> Iterator[RedisServer]:
     with tempfile.TemporaryDirectory() as place:
         server = RedisServer(Path(place), *options)
-        server.start()
         try:
+            server.start()
             yield server
         finally:
             server.stop()

@@ -123,7 +123,8 @@ class Link:
         """One connection, from beginning to end."""
         connection = connection_of(self._pool)
         try:
-            async with asyncio.timeout(self._connecting):
+            # Whoever waits while a broken connection is opened again waits no longer than for an answer.
+            async with asyncio.timeout(self._timeout if self.up else self._connecting):
                 await connection.connect()
                 greeting = Greeting(connection)
                 await greeting.ask("SCRIPT", "LOAD", SCRIPT)

@@ -67,6 +67,8 @@ class Worker:
         self._waiting: deque[Delivery] = deque()
         self._changed = asyncio.Event()
         self._leasing: asyncio.Future[list[Delivery]] | None = None
+        #: Groups whose messages the lease under way leaves where they are.
+        self._passed_over: frozenset[str] = frozenset()
         self._returning: asyncio.Task[None] | None = None
         self._stopping = False
         self.receivers = Receivers(self._limits(), clock.monotonic())
@@ -161,6 +163,7 @@ class Worker:
         """Lease; interrupted when the worker stops or a capped group has room again."""
         limits = self.receivers.limits
         busy = tuple(group for group, count in self._groups.items() if count >= limits.per_group)
+        self._passed_over = frozenset(busy)
         self._leasing = leasing = asyncio.ensure_future(
             self._queue.lease(self.name, free, duration=limits.lease, wait=LONG_POLL, busy=busy)
         )
@@ -268,11 +271,10 @@ class Worker:
             return
         group = work.envelope.group
         if group is not None:
-            full = self._groups[group] >= self.receivers.limits.per_group
             self._groups[group] -= 1
             if not self._groups[group]:
                 del self._groups[group]
-            if full:
+            if group in self._passed_over:
                 self._interrupt()
 
     def _abandon(self, task: asyncio.Task[None], work: Work) -> None:

@@ -60,7 +60,7 @@ def decode(raw: bytes, at: int) -> tuple[Value, int]:
             end = at + fixed[0]
             return fixed[1](raw[at:end]), end
         return _variable(raw, code, at)
-    except (IndexError, struct.error, UnicodeDecodeError) as error:
+    except (IndexError, struct.error, ValueError, TypeError, RecursionError) as error:
         raise Malformed(str(error)) from error
 
 
@@ -108,7 +108,7 @@ def skip(raw: bytes, at: int) -> int:
             end = _extent(raw, code, at + 1)[1]
         else:
             raise Malformed(f"no such type: {code:#x}")
-    except (IndexError, struct.error) as error:
+    except (IndexError, struct.error, RecursionError) as error:
         raise Malformed("the message ends in the middle of a value") from error
     if end > len(raw):
         raise Malformed("a value ends behind the message")

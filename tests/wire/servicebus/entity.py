@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import os
 from collections import deque
@@ -59,6 +60,8 @@ class Entity:
         self._journal = journal
         self.armed = armed
         self._ready: list[int] = []
+        self._numbered: list[int] = []
+        """All sequence numbers in order, some of messages that are gone: so that a page of peeking costs a page."""
         self._consumers: deque[Consumer] = deque()
         self._timers: list[tuple[float, int, str, int, bytes]] = []
         self._seen: dict[str, float] = {}
@@ -89,7 +92,7 @@ class Entity:
         self._journal("send", entity=self.path, message_id=message.message_id, sequence=stored.sequence, due=stored.due)
         if scheduled and due is not None:
             stored.state = "scheduled"
-            self.stored[stored.sequence] = stored
+            self._keep(stored)
             self._arm(due, "due", stored.sequence)
         else:
             self._enqueue(stored, now)
@@ -114,9 +117,18 @@ class Entity:
         if lives and self.dead is not None:
             stored.expires_at = now + min(lives)
             self._arm(stored.expires_at, "ttl", stored.sequence)
-        self.stored[stored.sequence] = stored
+        self._keep(stored)
         self._offer(stored)
         self.dispatch()
+
+    def _keep(self, stored: Stored) -> None:
+        self.stored[stored.sequence] = stored
+        if self._numbered and self._numbered[-1] > stored.sequence:
+            bisect.insort(self._numbered, stored.sequence)
+        else:
+            self._numbered.append(stored.sequence)
+        if len(self._numbered) > 1000 and len(self._numbered) > 2 * len(self.stored):
+            self._numbered = sorted(self.stored)
 
     def put_back(self, stored: Stored) -> None:
         """Active again, at its own place."""
@@ -261,7 +273,7 @@ class Entity:
         extra = {"DeadLetterReason": reason, "DeadLetterErrorDescription": description}
         message = stored.message.with_properties({key: value for key, value in extra.items() if value is not None})
         buried = replace(stored, message=message, state="active", expires_at=None, source=self.spec.name)
-        self.dead.stored[buried.sequence] = buried
+        self.dead._keep(buried)
         self.dead._offer(buried)
         self.dead.dispatch()
 
@@ -280,13 +292,13 @@ class Entity:
     def peek(self, start: int, count: int, session: str | None) -> list[Stored]:
         """Oldest number first, whatever their state."""
         self.expire()
-        found = []
-        for sequence in sorted(number for number in self.stored if number >= start):
-            stored = self.stored[sequence]
-            if session is None or stored.message.session_id == session:
-                found.append(stored)
-            if len(found) == count:
+        found: list[Stored] = []
+        for at in range(bisect.bisect_left(self._numbered, start), len(self._numbered)):
+            if len(found) >= count:
                 break
+            stored = self.stored.get(self._numbered[at])
+            if stored is not None and session in (None, stored.message.session_id):
+                found.append(stored)
         return found
 
     # Time

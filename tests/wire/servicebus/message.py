@@ -47,7 +47,10 @@ class Message:
 
     @cached_property
     def application_properties(self) -> dict[Value, Value]:
-        value = encoding.decode(self.application, 0)[0] if self.application else {}
+        try:
+            value = encoding.decode(self.application, 0)[0] if self.application else {}
+        except Malformed:
+            return {}  # passed on as it came; only rules and rows look into it
         return value if isinstance(value, dict) else {}
 
     @cached_property

@@ -33,7 +33,7 @@ class Wall:
         return time.time()
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds)  # the machine's own time, when no clock was injected
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,18 @@
 """Everything that syncd needs on Azure, as doubles on this machine, and the environment that leads there.
 
     async with stack(directory) as running: running.environment ...
-    python -m tests.wire stack                       prints the variables, and runs until it is stopped
+    python -m tests.wire stack                       prints the variables, and runs until it is stopped (--json: for programs)
     python -m tests.wire stack -- syncd run          runs a command with them, and ends with it
 
 Service Bus, Cosmos DB, Key Vault and the identity endpoint are doubles in this process; Blob Storage is Azurite, Redis is Redis. What
-is kept is gone when it ends. Database and containers are made by the product's own `check --create`.
+is kept is gone when it ends. Database, containers and the start marker of the limits are made by what `check --create` calls.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import shlex
 import signal
@@ -21,9 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from syncd.adapters.azure.cosmos.account import Options
+from syncd.adapters.azure.cosmos.client import Options
 from syncd.adapters.azure.cosmos.checking import check_cosmos
 from syncd.adapters.embedded.clock import SystemClock
+from syncd.adapters.redis.checking import prepare_redis
 from syncd.ports.observe import ignore
 from tests.integration.redis.server import RedisServer
 from tests.wire.azurite import Azurite
@@ -77,6 +79,7 @@ async def stack(directory: Path, *, lock: float = LOCK, latency: float = 0.0) ->
             create=True,
         )
         assert missing == [], missing
+        await prepare_redis(url=redis.url)
         environment = {
             **identity.environment,
             "SYNCD_BACKEND__IDENTITY": "managed",
@@ -111,6 +114,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="by which answers are late")
     parser.add_argument("--lock-duration", type=float, default=LOCK, metavar="SECONDS")
+    parser.add_argument("--json", action="store_true", help="the variables as one line of JSON")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="after `--`: what to run with the variables")
     return asyncio.run(_serve(parser.parse_args(arguments)))
 
@@ -130,7 +134,10 @@ async def _serve(options: argparse.Namespace) -> int:
                     process.terminate()
                 stopped.cancel()
                 return await waiting
-            for name, value in running.environment.items():
-                print(f"export {name}={shlex.quote(value)}", flush=True)
+            if options.json:
+                print(json.dumps(running.environment), flush=True)
+            else:
+                for name, value in running.environment.items():
+                    print(f"export {name}={shlex.quote(value)}", flush=True)
             await stop.wait()
     return 0

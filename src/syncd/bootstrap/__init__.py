@@ -1,6 +1,7 @@
 """The composition root: settings -> ports -> flows -> one generation -> the daemon. Only this package knows every name.
 
-ports.py       opens the adapters that the settings chose
+backend.py     opens what stands behind each port: the embedded store, or services (services.py, servicechecks.py)
+ports.py       the ports as flows get them: claim check, shapes, limits and credentials around the backend
 flows.py       the use-cases over those ports
 secrets.py     what the log must never write
 generation.py  one immutable graph of settings, flows, handlers, jobs and HTTP services; a reload builds the next
@@ -33,11 +34,11 @@ def run(loaded: Loaded) -> int:
     return run_daemon(loaded)
 
 
-async def check(loaded: Loaded) -> list[Row]:
-    """Look at every dependency and right: (name, status, detail, fix) each."""
+async def check(loaded: Loaded, *, create: bool = False) -> list[Row]:
+    """Look at every dependency and right: (name, status, detail, fix) each. `create`: make what is missing."""
     from syncd.bootstrap.checks import check_all
 
-    return await check_all(loaded)
+    return await check_all(loaded, create=create)
 
 
 def serve_for_cli(loaded: Loaded) -> AbstractAsyncContextManager[tuple[str, str]]:

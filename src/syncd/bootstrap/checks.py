@@ -14,6 +14,7 @@ from syncd.bootstrap.spooling import check_spool
 from syncd.domain.errors import SyncdError
 from syncd.runtime.lock import DataDirectory, InUse
 from syncd.settings import Loaded, Settings
+from syncd.settings.partners import PORTS
 
 Row = tuple[str, str, str, str]
 """Name, status (`ok`, `failed`, `note`), detail, fix."""
@@ -22,15 +23,27 @@ Row = tuple[str, str, str, str]
 LITTLE_SPACE = 1024**3
 
 
-async def check_all(loaded: Loaded) -> list[Row]:
-    return await asyncio.to_thread(_all, loaded.settings)
+async def check_all(loaded: Loaded, *, create: bool = False) -> list[Row]:
+    """`create`: make what is missing of queues and containers."""
+    settings = loaded.settings
+    rows = await asyncio.to_thread(_here, settings)
+    chosen = {getattr(settings.backend, port) for port in PORTS}
+    if chosen != {"embedded"}:
+        from syncd.bootstrap.servicechecks import check_services  # here: what it imports is not needed without services
+
+        rows += await check_services(settings, create=create)
+    return rows
 
 
-def _all(settings: Settings) -> list[Row]:
+def _here(settings: Settings) -> list[Row]:
+    """What is on this machine."""
     rows = _directory(settings)
     if rows[0][1] == "failed":
         return rows
-    rows += [_store(settings), _space(settings), _address(settings, running=rows[0][1] == "note")]
+    backend = settings.backend
+    if "embedded" in (backend.documents, backend.queue, backend.vault):
+        rows.append(_store(settings))
+    rows += [_space(settings), _address(settings, running=rows[0][1] == "note")]
     spool = check_spool(settings)
     return [*rows, spool] if spool is not None else rows
 

@@ -97,8 +97,11 @@ def _name_row(name: str, key: str, default: Json, allowed: str, meaning: str) ->
 @configuration_options
 @output_option
 @click.option("--offline", is_flag=True, help="Only validate: connect to nothing.")
-def check(config: Path | None, env_files: tuple[Path, ...], output: str, offline: bool) -> int:
+@click.option("--create", is_flag=True, help="Make queues and containers that are missing.")
+def check(config: Path | None, env_files: tuple[Path, ...], output: str, offline: bool, create: bool) -> int:
     """Validate the configuration, then try every dependency and every right it needs."""
+    if offline and create:
+        raise click.UsageError("--offline connects to nothing, so that it can make nothing: leave one of the two out")
     try:
         loaded = load_configuration(config, env_files)
     except ConfigurationError as error:
@@ -108,9 +111,9 @@ def check(config: Path | None, env_files: tuple[Path, ...], output: str, offline
         return 78
     findings = list(offline_findings(loaded))
     if not offline:
-        live: Callable[[Loaded], Coroutine[None, None, list[tuple[str, str, str, str]]]]
+        live: Callable[..., Coroutine[None, None, list[tuple[str, str, str, str]]]]
         live = import_module("syncd.bootstrap").check
-        findings += [dict(zip(_COLUMNS, row, strict=True)) for row in asyncio.run(live(loaded))]
+        findings += [dict(zip(_COLUMNS, row, strict=True)) for row in asyncio.run(live(loaded, create=create))]
     print_rows(findings, _COLUMNS, output, title="Configuration: valid")
     return 1 if any(finding["status"] == "failed" for finding in findings) else 0
 

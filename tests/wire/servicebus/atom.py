@@ -26,7 +26,7 @@ class Unreadable(Exception):
 
 
 def duration(seconds: float | None) -> str:
-    return FOR_EVER if seconds is None else f"PT{seconds:g}S"
+    return FOR_EVER if seconds is None else f"PT{f'{seconds:.3f}'.rstrip('0').rstrip('.')}S"
 
 
 def seconds(text: str) -> float | None:

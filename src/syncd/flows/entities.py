@@ -9,7 +9,8 @@ from syncd.domain.edits import decide, edit, remove
 from syncd.domain.errors import Conflict, Invalid, NotFound
 from syncd.domain.ids import located, partition_of, ulid
 from syncd.domain.records import alias_id, entity_partition, is_alias
-from syncd.flows.intake import ATTEMPTS, contended, entity_writes
+from syncd.flows.intake import ATTEMPTS, contended
+from syncd.flows.steps import entity_writes
 from syncd.ports.documents import Condition, Create, Document, Page, Query
 
 if TYPE_CHECKING:

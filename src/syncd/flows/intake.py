@@ -8,99 +8,40 @@ batch that lost are merged one by one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import anyio
 
-from syncd.domain.collections import ENTITIES, TOMBSTONE_TTL
+from syncd.domain.collections import ENTITIES
 from syncd.domain.conflicts import ConflictRecord
 from syncd.domain.errors import Conflict, Overloaded, SyncdError, TooLarge
-from syncd.domain.ids import located, ulid, ulids
+from syncd.domain.ids import ulid, ulids
 from syncd.domain.merge import Rules
-from syncd.domain.pushing import creating_id
-from syncd.domain.receiving import receive
-from syncd.domain.records import Change, alias, alias_id, alias_ids, entity_partition
-from syncd.domain.values import immutable
+from syncd.domain.records import alias_ids, entity_partition
 from syncd.flows.creating import read_marks
-from syncd.flows.keys import Heard, address, detach, former_holder, look, says_little, under_new_holder
-from syncd.ports.documents import BATCH_LIMIT, Create, Delete, Replace, Upsert
+from syncd.flows.keys import Heard, address, detach, look
+from syncd.flows.steps import Found, Scope, Step, Stored, batches, step_of
+from syncd.flows.steps import entity_writes as entity_writes  # for those who change entities otherwise
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from syncd.domain.dedupe import Deduped, R
-    from syncd.domain.jsontypes import JsonObject
     from syncd.domain.receiving import Incoming
-    from syncd.domain.records import Effect, Subscriber
     from syncd.flows.conflicts import ConflictLog
     from syncd.flows.hints import PushHints
     from syncd.flows.keys import Keying, Keys
     from syncd.flows.subscriptions import Subscriptions
     from syncd.ports.clock import Clock
-    from syncd.ports.documents import Document, Documents, Write
+    from syncd.ports.documents import Document, Documents
 
 #: Times that a lost compare-and-set is done again at once. With more writers than that on one entity, waiting is better.
 ATTEMPTS = 12
 _LAST_WRITE_WINS = Rules()
-_UNCHANGED = Change(effect="unchanged", entity=None)
-
-
-@immutable(kw_only=True)
-class Stored:
-    """What became of a change. `version` is that of the entity now."""
-
-    entity_id: str
-    effect: Effect
-    version: int
-    conflicts: Sequence[str] = ()
 
 
 async def _any_number(_count: int) -> None:
     """Nobody guards deletions."""
-
-
-class _Scope(NamedTuple):
-    """What a page's records have in common."""
-
-    tenant_id: str
-    entity_type: str
-    subscribers: Sequence[Subscriber]
-    rules: Rules
-    keys: Keys | None
-    now: float
-
-    @property
-    def partition(self) -> str:
-        return entity_partition(self.tenant_id, self.entity_type)
-
-
-class _Found(NamedTuple):
-    """What there is of one record. An alias may point to a tombstone that is gone."""
-
-    alias_id: str
-    alias: Document | None
-    entity: Document | None
-
-
-class _Step(NamedTuple):
-    """One record on its way: what was found, what it becomes, and what is to be written for it."""
-
-    incoming: Incoming
-    entity_id: str
-    entity: JsonObject
-    change: Change
-    writes: Sequence[Write]
-    leaves: str | None = None
-    """The entity that the object's id led to, where its key says another."""
-
-    @property
-    def stored(self) -> Stored:
-        return Stored(
-            entity_id=self.entity_id,
-            effect=self.change.effect,
-            version=self.entity["version"],
-            conflicts=self.change.conflicts,
-        )
 
 
 class Intake:
@@ -136,7 +77,7 @@ class Intake:
         partition = entity_partition(tenant_id, entity_type)
         subscribers = await self._subscriptions.subscribers(tenant_id, entity_type)
         for _ in range(ATTEMPTS):
-            scope = _Scope(tenant_id, entity_type, subscribers, rules, None, self._clock.now())
+            scope = Scope(tenant_id, entity_type, subscribers, rules, None, self._clock.now(), partition)
             [found] = await self._located(scope, [incoming], said_at)
             if keying is not None:
                 heard = Heard.of(incoming, found.entity)
@@ -147,7 +88,7 @@ class Intake:
                         continue  # it came between two reads
                     return await self._set_aside(partition, incoming, standing, keying)
                 scope = scope._replace(keys=keys)
-            step = _step(scope, incoming, found, ulid(scope.now))
+            step = step_of(scope, incoming, found, ulid(scope.now))
             await self._detach(partition, step)
             if step.change.effect == "deleted":
                 await admit_deletes(1)
@@ -175,13 +116,13 @@ class Intake:
         """Objects of one connection, each once; what became of each, in order. TooLarge: one that no document can hold, left out.
         `keys`: from `keys.look`, where ids alone do not say what is one thing. Raises as `receive`."""
         subscribers = await self._subscriptions.subscribers(tenant_id, entity_type)
-        scope = _Scope(tenant_id, entity_type, subscribers, rules, keys, self._clock.now())
-        partition = scope.partition
-        steps: list[_Step | None] = []
+        partition = entity_partition(tenant_id, entity_type)
+        scope = Scope(tenant_id, entity_type, subscribers, rules, keys, self._clock.now(), partition)
+        steps: list[Step | None] = []
         seen: set[str] = set()
         found = await self._located(scope, page, said_at)
         for incoming, one, fresh in zip(page, found, ulids(scope.now, len(page)), strict=True):
-            step = _step(scope, incoming, one, fresh)
+            step = step_of(scope, incoming, one, fresh)
             if step.leaves is not None:
                 await self._detach(partition, step)
             # Two ids of one entity in one page: the second is merged after the first is stored.
@@ -198,7 +139,7 @@ class Intake:
         ]
         failed: list[SyncdError] = []
         async with anyio.create_task_group() as group:
-            for batch in _batches(changed):
+            for batch in batches(changed):
                 group.start_soon(self._write, partition, batch, answers, failed)
         if failed:
             raise failed[0]
@@ -240,7 +181,7 @@ class Intake:
             await address(self._documents, partition, incoming.connection_id, [(incoming.external_id, standing.id)])
         return Stored(entity_id=standing.id, effect="outdated", version=standing.data["version"])
 
-    async def _detach(self, partition: str, step: _Step) -> None:
+    async def _detach(self, partition: str, step: Step) -> None:
         if step.leaves is not None:
             incoming = step.incoming
             await detach(self._documents, partition, incoming.connection_id, incoming.external_id, step.leaves)
@@ -248,7 +189,7 @@ class Intake:
     async def _write(
         self,
         partition: str,
-        batch: Sequence[tuple[int, _Step]],
+        batch: Sequence[tuple[int, Step]],
         answers: list[Stored | TooLarge | None],
         failed: list[SyncdError],
     ) -> None:
@@ -271,7 +212,7 @@ class Intake:
         for position, step in batch:
             answers[position] = step.stored
 
-    async def _located(self, scope: _Scope, page: Sequence[Incoming], said_at: float) -> list[_Found]:
+    async def _located(self, scope: Scope, page: Sequence[Incoming], said_at: float) -> list[Found]:
         """Of each. Without an alias there may be an entity all the same: one whose create nobody answered."""
         partition, connection_id = scope.partition, page[0].connection_id
         names = alias_ids(connection_id, [one.external_id for one in page])
@@ -289,15 +230,15 @@ class Intake:
         if known:
             found = await self._documents.get_many(ENTITIES, [(partition, identifier) for identifier in known])
             entities = {document.id: document for document in found if document is not None}
-        return [_Found(name, one, entities.get(owner)) for name, one, owner in zip(names, aliases, owners, strict=True)]
+        return [Found(name, one, entities.get(owner)) for name, one, owner in zip(names, aliases, owners, strict=True)]
 
-    async def _tell(self, steps: Sequence[_Step]) -> None:
+    async def _tell(self, steps: Sequence[Step]) -> None:
         """Hint at what is owed, also of what is unchanged: an earlier hint may be lost."""
         owing = [(step.entity_id, step.entity) for step in steps if "dirtySince" in step.entity]
         if owing:
             await self._hints.send(owing)
 
-    async def _record(self, tenant_id: str, entity_type: str, steps: Sequence[_Step]) -> None:
+    async def _record(self, tenant_id: str, entity_type: str, steps: Sequence[Step]) -> None:
         records = [
             ConflictRecord(
                 entity_id=step.entity_id,
@@ -311,89 +252,6 @@ class Intake:
         ]
         if records:
             await self._conflicts.record(tenant_id, records)
-
-
-def _step(scope: _Scope, incoming: Incoming, found: _Found, fresh: str) -> _Step:
-    """`fresh`: the rest of the id that a new entity gets."""
-    keys, pointer, entity = scope.keys, found.alias, found.entity
-    if keys is not None:
-        entity = keys.placed(incoming, entity)
-    identifier = located(scope.partition, fresh) if entity is None else entity.id
-    said = [] if keys is None else keys.writes(incoming, identifier)
-    before = None if entity is None else entity.data
-    taken_over = keys is not None and entity is not None and keys.stands_beside(incoming, entity)
-    if taken_over:
-        assert entity is not None
-        if says_little(incoming):
-            return _Step(incoming, identifier, entity.data, _UNCHANGED, ())
-        said.append(former_holder(entity, incoming.connection_id))
-        before = under_new_holder(entity.data, incoming.connection_id)
-    change = receive(
-        before,
-        incoming,
-        tenant_id=scope.tenant_id,
-        entity_type=scope.entity_type,
-        subscribers=scope.subscribers,
-        now=scope.now,
-        rules=scope.rules,
-        entity_id=identifier,
-    )
-    if change.entity is None:
-        assert entity is not None
-        return _Step(incoming, identifier, entity.data, change, said)
-    deleted = change.entity["deleted"]
-    writes = entity_writes(identifier, entity, change.entity)
-    elsewhere = pointer is not None and pointer.data["entityId"] != identifier
-    # One that comes to life or dies has all its aliases written already.
-    written = entity is not None and entity.data["deleted"] != deleted
-    if not written and (pointer is None or entity is None or elsewhere or taken_over):
-        writes.append(_pointer(identifier, found, incoming, deleted=deleted))
-    if pointer is None and entity is not None:
-        # Our own by content: the next object like it is another one.
-        writes.append(Delete(creating_id(identifier, incoming.connection_id)))
-    leaves = str(pointer.data["entityId"]) if pointer is not None and elsewhere else None
-    return _Step(incoming, identifier, change.entity, change, writes + said, leaves)
-
-
-def entity_writes(identifier: str, found: Document | None, entity: JsonObject) -> list[Write]:
-    """The entity, and its aliases where their life changes with it: they go when the tombstone goes."""
-    ttl = TOMBSTONE_TTL if entity["deleted"] else None
-    writes: list[Write] = [
-        Create(identifier, entity, ttl=ttl) if found is None else Replace(identifier, entity, found.etag, ttl=ttl)
-    ]
-    if found is not None and entity["deleted"] != found.data["deleted"]:
-        writes += [
-            # The entity's etag in the same batch decides; an alias says only what the entity says.
-            Upsert(
-                alias_id(connection, external),
-                alias(connection, external, identifier, live=not entity["deleted"]),
-                ttl=ttl,
-            )
-            for connection, external in entity["externalIds"].items()
-        ]
-    return writes
-
-
-def _pointer(identifier: str, found: _Found, incoming: Incoming, *, deleted: bool) -> Write:
-    """The alias by which two creators of one entity meet. One that points to a tombstone long gone is taken over."""
-    ttl = TOMBSTONE_TTL if deleted else None
-    data = alias(incoming.connection_id, incoming.external_id, identifier, live=not deleted)
-    if found.alias is None:
-        return Create(found.alias_id, data, ttl=ttl)
-    return Replace(found.alias_id, data, found.alias.etag, ttl=ttl)
-
-
-def _batches(steps: Sequence[tuple[int, _Step]]) -> list[list[tuple[int, _Step]]]:
-    """Whole records, as many as one atomic batch takes."""
-    batches: list[list[tuple[int, _Step]]] = []
-    room = 0
-    for position, step in steps:
-        if len(step.writes) > room:
-            batches.append([])
-            room = BATCH_LIMIT
-        batches[-1].append((position, step))
-        room -= len(step.writes)
-    return batches
 
 
 def contended(partition: str) -> Overloaded:

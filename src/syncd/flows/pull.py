@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from syncd.domain.merge import Rules
     from syncd.domain.receiving import Incoming
     from syncd.flows.deleteguard import DeleteGuard
-    from syncd.flows.intake import Intake, Stored
+    from syncd.flows.intake import Intake
     from syncd.flows.keys import Keys
+    from syncd.flows.steps import Stored
     from syncd.ports.api import Api, Apis
     from syncd.ports.clock import Clock
     from syncd.ports.documents import Document
@@ -45,8 +46,9 @@ if TYPE_CHECKING:
 #: How often a page is stored again that speaks of objects which we are creating there at this moment; then the slice ends.
 _PATIENCE = 40
 _ATTEMPTS = 12
-#: Pages that are fetched and stored at once. Each is bounded by what one answer may hold.
-_AHEAD = 3
+#: Pages that are fetched and stored at once. Each is bounded by what one answer may hold. Where every commit waits for a disk, so many
+#: share one that the pull is as quick as its pages are made into entities; more wait for nothing.
+_AHEAD = 8
 #: Characters of an unreadable item that are kept with its reason.
 _RAW = 2000
 #: How an effect is counted.

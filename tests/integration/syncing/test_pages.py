@@ -12,7 +12,8 @@ from syncd.domain.errors import Overloaded
 from syncd.domain.receiving import Incoming, order_of
 from syncd.flows.conflicts import ConflictLog
 from syncd.flows.hints import PushHints
-from syncd.flows.intake import Intake, Stored
+from syncd.flows.intake import Intake
+from syncd.flows.steps import Stored
 from syncd.flows.subscriptions import Subscriptions
 from syncd.ports.documents import Condition, Query
 from syncd.ports.observe import ignore

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 from syncd.adapters.embedded.codec import dumps, loads
 from syncd.adapters.embedded.engine import Engine
-from syncd.adapters.embedded.rows import NewRow, Row, create, find
+from syncd.adapters.embedded.rows import NewRow, create, find
 from syncd.adapters.embedded.selection import compile_count, compile_query, cursor_after, table_of
 from syncd.domain.collections import Collection
 from syncd.domain.errors import Conflict, Invalid, TooLarge
-from syncd.domain.jsontypes import JsonObject
 from syncd.ports.clock import Clock
 from syncd.ports.documents import (
     BATCH_BYTES,
@@ -91,12 +90,15 @@ class EmbeddedDocuments:
         self._counter = itertools.count(1)
 
     async def get(self, collection: Collection, partition: str, identifier: str) -> Document | None:
-        found = await self._engine.read(find, table_of(collection), ((partition, identifier),), self._clock.now())
-        return _document(collection, found[0])
+        [found] = await self.get_many(collection, ((partition, identifier),))
+        return found
 
     async def get_many(self, collection: Collection, keys: Sequence[tuple[str, str]]) -> list[Document | None]:
         found = await self._engine.read(find, table_of(collection), tuple(keys), self._clock.now())
-        return [_document(collection, row) for row in found]
+        return [
+            None if one is None else Document(identifier, partition, collection.upgraded(one[1]), one[0])
+            for (partition, identifier), one in zip(keys, found, strict=True)
+        ]
 
     async def write(self, collection: Collection, partition: str, writes: Sequence[Write]) -> list[Document | None]:
         if not 1 <= len(writes) <= BATCH_LIMIT:
@@ -144,13 +146,6 @@ class EmbeddedDocuments:
 
     async def sweep(self, *, limit: int = 10_000) -> int:
         return await self._engine.write(_sweep, (self._clock.now(), limit))
-
-
-def _document(collection: Collection, row: Row | None) -> Document | None:
-    if row is None:
-        return None
-    data: JsonObject = collection.upgraded(loads(row[3]))
-    return Document(row[0], row[1], data, row[2])
 
 
 def _rows(connection: sqlite3.Connection, statement: str, arguments: Sequence[object]) -> list[tuple[str, ...]]:

@@ -109,6 +109,7 @@ async def test_our_identity_instead_of_a_key(monkeypatch: pytest.MonkeyPatch, az
                 assert await storage.get("a") == b"1"
                 assert identity.issued == 1
                 assert await storage.check() == []
+                assert [info.name async for info in storage.list()] == ["a"]
             async with opened(guarded.url) as untrusting:
                 with pytest.raises(Unavailable, match=r"(?i)certificate"):
                     await untrusting.put("a", b"1")
@@ -186,7 +187,17 @@ async def test_a_wrong_key_is_said_and_not_shown(azurite: Azurite) -> None:
             await storage.put("a", b"1")
         assert wrong not in f"{caught.value!r} {caught.value.__cause__!r}"
         [missing] = await storage.check()
-        assert "writing the blob syncd-check/" in missing
+        assert "looking for the container" in missing
+
+
+async def test_check_names_a_container_that_is_missing_and_makes_it_only_when_asked(azurite: Azurite) -> None:
+    async with opened(azurite.url, container="checked") as storage:
+        for _ in range(2):
+            [missing] = await storage.check()
+            assert "the container checked is missing" in missing
+        assert await storage.check(create=True) == []
+        assert await storage.check() == []
+        assert [info.name async for info in storage.list()] == []
 
 
 async def test_a_container_that_is_being_deleted_says_when_to_come_back(azurite: Azurite) -> None:

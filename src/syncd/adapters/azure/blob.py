@@ -14,17 +14,17 @@ What the service keeps less well than a file system:
 
 from __future__ import annotations
 
-import re
 import secrets
 from base64 import b64encode
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobBlock, BlobProperties, BlobType
-from azure.storage.blob.aio import BlobClient, BlobServiceClient, ContainerClient, ExponentialRetry
+from azure.storage.blob.aio import BlobClient, ContainerClient
 
+from syncd.adapters.azure.blobaccount import BLOCK, account_client, check_container
 from syncd.adapters.azure.calls import Calls
 from syncd.adapters.azure.identity import Credential
 from syncd.domain.errors import Invalid, NotFound, Overloaded, SyncdError
@@ -39,11 +39,6 @@ Result = TypeVar("Result")
 Blocks = list[BlobBlock]
 Missing = list[str]
 
-#: Bytes of one request upwards. What aiohttp writes at once without holding up the loop, by its own judgement; times the service's
-#: 50,000 blocks it is the most that a blob may have, 48 GiB.
-BLOCK = 1024 * 1024
-#: Bytes of one request downwards: a round trip is little beside it, and some fit into memory.
-RANGE = 4 * 1024 * 1024
 #: Seconds for one request: 4 MiB take less at 2 Mbit/s.
 TIMEOUT = 30.0
 #: Seconds for all the ranges of one `get`.
@@ -52,8 +47,6 @@ GET_TIMEOUT = 120.0
 RACE_WAIT = 1.0
 #: "being deleted" lasts at least 30 s. https://learn.microsoft.com/rest/api/storageservices/delete-container
 DELETED_WAIT = 30.0
-#: https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
-_CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*")
 _RIGHT = "the role 'Storage Blob Data Contributor' on the container"
 
 
@@ -78,57 +71,14 @@ async def open_blob_storage(
     def told(*, operation: str, outcome: str, duration: float) -> None:
         observe("blob_call", operation=operation, outcome=outcome, duration=duration)
 
-    if not _CONTAINER.fullmatch(container):
-        raise Invalid(
-            f"{container!r} is no name of a container: 3 to 63 lower-case letters, digits and single '-' between them"
-        )
-    service = _client(connection_string, account_url, account_key, credential, ca_file, timeout)
+    check_container(container)
+    service = account_client(connection_string, account_url, account_key, credential, ca_file, timeout)
     where = f"Blob Storage {service.url.rstrip('/')}/{container}"
     calls = Calls(where, credential=credential, clock=clock, told=told, timeout=timeout)
     try:
         yield BlobStorage(container=service.get_container_client(container), calls=calls, page=page)
     finally:
         await service.close()
-
-
-def _client(
-    connection_string: Secret | None,
-    account_url: str | None,
-    account_key: Secret | None,
-    credential: Credential | None,
-    ca_file: str | None,
-    timeout: float,
-) -> BlobServiceClient:
-    # Its own class of retries: one repetition at once, for a connection that was closed while idle; statuses go to the caller.
-    retries = ExponentialRetry(
-        initial_backoff=0, increment_base=0, random_jitter_range=0, retry_total=1, retry_status=0
-    )
-    options: dict[str, Any] = {  # mixed types, by the SDK
-        "retry_policy": retries,
-        "connection_timeout": 5.0,
-        "read_timeout": timeout,
-        "connection_verify": ca_file or True,
-        "max_single_get_size": RANGE,
-        "max_chunk_get_size": RANGE,
-        "max_single_put_size": BLOCK,
-    }
-    try:
-        if connection_string is not None:
-            return BlobServiceClient.from_connection_string(connection_string.reveal(), **options)
-        if account_url is None:
-            raise Invalid("Blob Storage needs a connection string or an account")
-        if account_key is not None:
-            return BlobServiceClient(account_url, credential=account_key.reveal(), **options)
-        if credential is None:
-            raise Invalid(f"Blob Storage {account_url} needs an account key or an identity")
-        if not account_url.lower().startswith("https://"):
-            raise Invalid(f"Blob Storage {account_url} needs https:// where our identity is to be shown")
-        return BlobServiceClient(account_url, credential=credential, **options)
-    except ValueError:
-        raise Invalid(
-            "the connection string of Blob Storage or its account's address cannot be read: a connection string looks like "
-            "DefaultEndpointsProtocol=https;AccountName=...;AccountKey=...;EndpointSuffix=core.windows.net"
-        ) from None  # the original would show the key
 
 
 class BlobStorage:
@@ -201,10 +151,19 @@ class BlobStorage:
             for info in page:
                 yield info
 
-    async def check(self) -> Missing:
-        """For `syncd check`: what is missing; empty where all is well. A blob of its own is written, read, listed and deleted."""
+    async def check(self, *, create: bool = False) -> Missing:
+        """For `syncd check`: what is missing; empty where all is well. The container is looked for, and made where that is asked; a
+        blob of its own is written, read, listed and deleted."""
         name = f"syncd-check/{secrets.token_hex(8)}"
         try:
+            if not await self._has_container():
+                if not create:
+                    container = self._container.container_name
+                    return [
+                        f"the container {container} is missing: the first put makes it, or az storage container create -n {container}"
+                    ]
+                async with self._calls("create", "making the container", right=_RIGHT):
+                    await self._make_container()
             await self.put(name, b"syncd check")
             await self.get(name)
             async for _ in self.list(name):
@@ -213,6 +172,14 @@ class BlobStorage:
         except SyncdError as error:
             return [str(error)]
         return []
+
+    async def _has_container(self) -> bool:
+        async with self._calls("check", "looking for the container", right=_RIGHT):
+            try:
+                await self._container.get_container_properties()
+            except ResourceNotFoundError:
+                return False
+        return True
 
     def _blob(self, name: str) -> BlobClient:
         return self._container.get_blob_client(blob_name(name))

@@ -118,7 +118,7 @@ async def test_another_container_may_stand_in_for_one_that_cannot_be_kept(
     assert await check_cosmos(**account(service, clock), **names, create=True) == []
     async with opened(service, clock, **names) as documents:
         await documents.write(COLLECTIONS["webhooks"], "r1", [Create("r1", {})])
-    assert len(service.store.databases["syncd"]["syncd-webhooks"].items) == 1
+    assert len(service.store.databases["syncd"]["syncd-webhooks"].partitions) == 1
 
 
 async def test_an_existing_container_by_tenant_is_kept_with_its_documents(
@@ -160,8 +160,8 @@ async def test_an_existing_container_by_tenant_is_kept_with_its_documents(
         with pytest.raises(Conflict):
             await documents.write(ENTITIES, deals, [Create("new", {})])
         await documents.write(ENTITIES, deals, [Delete("old-2")])
-    held = service.store.databases["syncd"]["entities"].items
-    assert {key: one.body["tenantId"] for key, one in held.items()} == dict.fromkeys(held, "t1")
+    [items] = service.store.databases["syncd"]["entities"].partitions.values()
+    assert {one.body["tenantId"] for one in items.values()} == {"t1"}
 
 
 async def test_an_existing_container_by_tenant_or_id_serves_collections_of_the_same_partition(

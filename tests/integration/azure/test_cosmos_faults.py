@@ -110,6 +110,21 @@ async def test_no_more_than_allowed_are_in_flight_and_too_many_waiting_are_refus
         assert await asyncio.gather(*(task for task in tasks if task not in refused)) == [None] * 14
 
 
+async def test_who_waits_behind_requests_that_hang_is_told_so_in_time(
+    service: CosmosDouble, clock: FrozenClock
+) -> None:
+    options = Options(enable_endpoint_discovery=False, most_in_flight=2, timeout=0.3)
+    async with opened(service, clock, options=options) as documents:
+        await documents.get(ENTITIES, P, "warm")
+        service.faults.hold()
+        reading = (documents.get(ENTITIES, P, f"e{n}") for n in range(20))
+        answers = await asyncio.gather(*reading, return_exceptions=True)
+        assert all(isinstance(answer, Overloaded | TimedOut | ServerFault) for answer in answers)
+        assert sum(isinstance(answer, Overloaded) for answer in answers) >= 10
+        service.faults.release()
+        assert await documents.get(ENTITIES, P, "e") is None
+
+
 async def test_a_cancelled_caller_gives_its_place_back(service: CosmosDouble, clock: FrozenClock) -> None:
     options = Options(enable_endpoint_discovery=False, most_in_flight=1)
     async with opened(service, clock, options=options) as documents:

@@ -94,7 +94,7 @@ def _batch(store: Store, container: Container, request: Request, key: str) -> tu
     operations = request.body
     if not isinstance(operations, list) or not 1 <= len(operations) <= MOST_OPERATIONS:
         raise Refused("batch-count", str(len(operations)))
-    before, logs = dict(container.items), dict(container.logs)
+    before, logs = dict(container.partitions.get(key, {})), dict(container.logs)
     results: list[Body] = []
     for index, one in enumerate(operations):
         try:
@@ -104,7 +104,7 @@ def _batch(store: Store, container: Container, request: Request, key: str) -> tu
         except Refused as refused:
             if refused.name == "partition-key":
                 raise Refused("batch-partition", refused.detail) from refused
-            container.items, container.logs = before, logs
+            container.partitions[key], container.logs = before, logs
             failed = [{"statusCode": 424, "requestCharge": 0.0} for _ in operations]
             failed[index] = {"statusCode": refused.row.status, "requestCharge": 1.0}
             if refused.row.substatus:
@@ -144,8 +144,8 @@ def _query(store: Store, container: Container, request: Request) -> Answer:
             raise Refused("query-plan")
     check_index(container, query)
     bodies = []
-    for one, item in store.living(container):
-        if (key is None or one == key) and (partition is None or container.range_of(one) == partition):
+    for one, item in store.living(container, key, query.ids):
+        if partition is None or container.range_of(one) == partition:
             body = seen(container, one, item, request)
             if body is not None:
                 bodies.append(body)

@@ -54,8 +54,8 @@ class Container:
     name: str
     rid: str
     definition: Body
-    items: dict[tuple[str, str], Item] = field(default_factory=dict)
-    """By (partition key as JSON, id)."""
+    partitions: dict[str, dict[str, Item]] = field(default_factory=dict)
+    """Items by partition key as JSON, then by id."""
     logs: dict[str, int] = field(default_factory=lambda: {identifier: 1 for identifier, _, _ in RANGES})
 
     @property
@@ -119,17 +119,21 @@ class Store:
         return item.expires is not None and self._clock.now() >= item.expires
 
     def find(self, container: Container, key: str, identifier: str) -> Item | None:
-        item = container.items.get((key, identifier))
+        item = container.partitions.get(key, {}).get(identifier)
         if item is not None and self.expired(item) and not self.late:
-            del container.items[key, identifier]
+            del container.partitions[key][identifier]
             return None
         return item
 
-    def living(self, container: Container) -> Iterator[tuple[str, Item]]:
-        """(partition key, item) of all that queries see."""
-        for (key, _), item in list(container.items.items()):
-            if not self.expired(item):
-                yield key, item
+    def living(self, container: Container, key: str | None, ids: set[str] | None) -> Iterator[tuple[str, Item]]:
+        """(partition key, item) of all that queries see, in one partition or all; `ids` narrows it to these."""
+        for one, items in container.partitions.items():
+            if key not in (None, one):
+                continue
+            found = items.values() if ids is None else [items[name] for name in ids if name in items]
+            for item in found:
+                if not self.expired(item):
+                    yield one, item
 
     def create(self, container: Container, key: str, body: Body, *, upsert: bool = False) -> Body:
         self.check(container, key, body)
@@ -144,7 +148,7 @@ class Store:
 
     def delete(self, container: Container, key: str, identifier: str, etag: str | None) -> None:
         self._matched(container, key, identifier, etag)
-        del container.items[key, identifier]
+        del container.partitions[key][identifier]
         container.logs[container.range_of(key)] += 1
 
     def _matched(self, container: Container, key: str, identifier: str, etag: str | None) -> Item:
@@ -170,7 +174,7 @@ class Store:
             "_attachments": "attachments/",
             "_ts": now,
         }
-        container.items[key, body["id"]] = Item(
+        container.partitions.setdefault(key, {})[body["id"]] = Item(
             stored, container.logs[partition], existing.body if existing else None, self._expiry(container, body, now)
         )
         return stored

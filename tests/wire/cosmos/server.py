@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import time
+from collections import deque
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from ssl import SSLContext
@@ -49,7 +50,7 @@ class CosmosDouble:
         self.multiple_writes = False
         self.stale_reads = False
         """Reads that bring no session token of the last write are one write behind."""
-        self.calls: list[Call] = []
+        self.calls: deque[Call] = deque(maxlen=20_000)
         self.host = "127.0.0.1"
         self.port = 0
         self._secure = False

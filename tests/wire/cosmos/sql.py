@@ -29,6 +29,7 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<path>c(?:\.[A-Za-z_]\w*|\[\"(?:[^\"\\]|\\.)*\"\])+)|(?P<parameter>@\w+)|(?P<number>-?\d+(?:\.\d+)?)"
     r"|(?P<text>\"[^\"]*\"|'[^']*')|(?P<word>[A-Za-z_]\w*)|(?P<sign><=|>=|!=|<>|[=<>(),*\[\]{}:]))"
 )
+_ONLY_IDS = re.compile(r"SELECT \* FROM c WHERE c\.id IN \([@\w, ]+\)")
 _STEP = re.compile(r"\.([A-Za-z_]\w*)|\[\"((?:[^\"\\]|\\.)*)\"\]")
 
 
@@ -41,8 +42,8 @@ class Query:
     where: Expression | None = None
     order: list[tuple[str, bool]] = field(default_factory=list)
     """(path, descending)"""
-    compared: set[str] = field(default_factory=set)
-    """Paths of WHERE."""
+    ids: set[str] | None = None
+    """Where WHERE is nothing but a list of ids: these, as an index finds them."""
 
 
 def value_at(item: Item, path: str) -> Any:
@@ -202,12 +203,12 @@ class _Parser:
         if self._peek("IS_DEFINED", "IS_NULL"):
             function = self._take().upper()
             self._take("(")
-            path = self._compared()
+            path = self._path()
             self._take(")")
             if function == "IS_DEFINED":
                 return lambda item: value_at(item, path) is not UNDEFINED
             return lambda item: value_at(item, path) is None
-        path = self._compared()
+        path = self._path()
         if self._peek("IN"):
             self._take()
             self._take("(")
@@ -216,6 +217,8 @@ class _Parser:
                 self._take()
                 values.append(self._value())
             self._take(")")
+            if path == "id" and _ONLY_IDS.fullmatch(self._query.text):
+                self._query.ids = set(values)
             listed = {(kind(value), value) for value in values}
 
             def one_of(item: Item) -> Any:
@@ -226,11 +229,6 @@ class _Parser:
         operator = self._take("=", "!=", "<>", "<", "<=", ">", ">=")
         value = self._value()
         return lambda item: compare(operator, value_at(item, path), value)
-
-    def _compared(self) -> str:
-        path = self._path()
-        self._query.compared.add(path)
-        return path
 
     def _value(self) -> Any:
         group, text = self._tokens.pop(0)

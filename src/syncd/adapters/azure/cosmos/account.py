@@ -81,7 +81,9 @@ class Account:
         self._connecting = asyncio.Lock()
         self._failed: tuple[float, SyncdError] | None = None
         self._layouts: dict[str, Layout] = {}
-        self._admission = Admission(clock=clock, most=options.most_in_flight, waiting=options.most_waiting)
+        self._admission = Admission(
+            clock=clock, most=options.most_in_flight, waiting=options.most_waiting, turn=options.timeout
+        )
 
     @property
     def what(self) -> str:

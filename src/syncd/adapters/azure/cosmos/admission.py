@@ -16,14 +16,15 @@ from syncd.ports.clock import Clock
 
 
 class Admission:
-    """`most`: requests in flight when all is well; `waiting`: callers that may wait for a place."""
+    """`most`: requests in flight when all is well; `waiting`: callers that may wait for a place, each at most `turn` seconds."""
 
-    def __init__(self, *, clock: Clock, most: int, waiting: int) -> None:
+    def __init__(self, *, clock: Clock, most: int, waiting: int, turn: float) -> None:
         self._clock = clock
         self._most = most
         self._limit = float(most)
         self._queue: deque[asyncio.Future[None]] = deque()
         self._waiting = waiting
+        self._turn_limit = turn
         self._resume = 0.0
         self.in_flight = 0
 
@@ -33,7 +34,7 @@ class Admission:
 
     @asynccontextmanager
     async def place(self, deadline: float) -> AsyncIterator[None]:
-        """Raises Overloaded where too many wait already, and Throttled where the service wants a pause beyond `deadline`, which is
+        """Raises Overloaded where too many wait, or none gets done, and Throttled where the service wants a pause beyond `deadline`, which is
         a time of the monotonic clock."""
         if self.in_flight < self.limit and not self._queue:
             self.in_flight += 1
@@ -70,11 +71,17 @@ class Admission:
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append(place)
         try:
-            await place
-        except asyncio.CancelledError:
+            async with asyncio.timeout(self._turn_limit):
+                await place
+        except (asyncio.CancelledError, TimeoutError) as error:
             if place.done() and not place.cancelled():
                 self.in_flight -= 1  # given the place at the moment of giving up
                 self._admit()
+            if isinstance(error, TimeoutError):
+                raise Overloaded(
+                    f"{self.in_flight} requests to Cosmos DB are under way, and none was done within {self._turn_limit:g} s",
+                    retry_after=1.0,
+                ) from error
             raise
 
     def _admit(self) -> None:

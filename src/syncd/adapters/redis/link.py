@@ -108,6 +108,8 @@ class Link:
                     at_once = self.up and self._answered > answered
                     if not at_once:
                         self._cut_off(reason_of(error))
+                except Exception as error:  # whatever a library raises, a replica goes on by its share, and tries again
+                    self._cut_off(reason_of(error))
                 self.tried.set()
                 if self._answered > answered:
                     wait = _FIRST_WAIT
@@ -117,6 +119,7 @@ class Link:
                 at_once = False
         finally:
             self.up = False
+            self.tried.set()
             self._fail()
 
     async def _once(self) -> None:
@@ -150,7 +153,7 @@ class Link:
                 unknown = [call for call in self._flying if not await self._read(connection, call)]
                 if unknown:
                     await Greeting(connection).ask("SCRIPT", "LOAD", SCRIPT)
-        except _BROKEN:
+        except BaseException:
             unanswered = [call for call in self._flying if not call.answer.done()]
             for call in unanswered:
                 if call.sent:

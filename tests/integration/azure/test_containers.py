@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from syncd.adapters.azure.containers import Registry
+from syncd.adapters.azure.containerstate import group_info
 from syncd.domain.errors import (
     Invalid,
     NotFound,
@@ -20,6 +21,7 @@ from syncd.domain.errors import (
     TimedOut,
     Unavailable,
 )
+from syncd.domain.jsontypes import JsonObject
 from syncd.domain.secrets import Secret
 from tests.integration.azure.groups import Groups, opened, spec
 from tests.wire.arm import RIGHTS, ArmDouble
@@ -261,3 +263,32 @@ async def test_every_call_is_observed_with_its_outcome(groups: Groups) -> None:
     await groups.containers.list()
     told = [(facts["operation"], facts["outcome"]) for facts in groups.seen.of("container_call")]
     assert told == [("get", "not_found"), ("create", "ok"), ("list", "ok")]
+
+
+STATES: list[tuple[dict[str, object], str | None]] = [
+    ({}, None),
+    ({"provisioningState": "Pending"}, "creating"),
+    ({"provisioningState": "Succeeded"}, None),
+    ({"provisioningState": "Succeeded", "instanceView": {"state": "Running"}}, "running"),
+    ({"provisioningState": "Succeeded", "instanceView": {"state": "Stopped"}}, "failed"),
+    ({"provisioningState": "Failed", "instanceView": {"state": "Running"}}, "failed"),
+    ({"provisioningState": "Repairing", "instanceView": {"state": "of the future"}}, None),
+    ({"provisioningState": 7, "instanceView": [], "containers": {}}, None),
+]
+
+
+@pytest.mark.parametrize(("properties", "state"), STATES)
+def test_what_the_service_says_is_read_whatever_is_missing(properties: dict[str, object], state: str | None) -> None:
+    document: JsonObject = {"name": "a", "properties": properties}
+    found = group_info(document)
+    assert (found.name, found.state, found.exit_code, found.restarts, found.reason) == ("a", state, None, 0, "")
+
+
+async def test_a_deletion_that_has_to_wait_says_so(groups: Groups) -> None:
+    await groups.containers.create(spec())
+    busy = {"error": {"code": "ContainerGroupTransitioning", "message": "still transitioning"}}
+    groups.arm.faults.answer(409, method="DELETE", body=busy)
+    with pytest.raises(Overloaded, match="still transitioning") as caught:
+        await groups.containers.delete("job-1")
+    assert caught.value.retry_after == 10.0
+    assert await groups.containers.delete("job-1")

@@ -165,9 +165,6 @@ class Account:
             self._layouts[collection.name] = layout
         return layout
 
-    def forget_layouts(self) -> None:
-        self._layouts.clear()
-
     # -- calling --
 
     async def on(self, operation: str, collection: Collection, work: Work[T], *, read: bool) -> T | None:

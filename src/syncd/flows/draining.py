@@ -57,11 +57,12 @@ class Tails:
         self._counts[tail] = self._counts.get(tail, 0) + 1
 
     def leave(self, tail: str, count: int = 1) -> None:
-        left = self._counts[tail] - count
-        if left:
+        # An append that failed may be on the disk all the same: what was never counted may still be drained.
+        left = self._counts.get(tail, 0) - count
+        if left > 0:
             self._counts[tail] = left
         else:
-            del self._counts[tail]
+            self._counts.pop(tail, None)
 
 
 class Draining:

@@ -129,10 +129,9 @@ async def test_an_append_whose_answer_is_lost_leaves_a_version_that_a_purge_take
 
 
 async def test_a_service_that_says_nothing_is_given_up_in_time(keyvault: World) -> None:
-    async with keyvault.another(timeout=0.2) as vault:
-        async with keyvault.double.faults.silent():
-            with pytest.raises(TimedOut, match="no answer in time"):
-                await vault.versions(NAME)
+    async with keyvault.another(timeout=0.2) as vault, keyvault.double.faults.silent():
+        with pytest.raises(TimedOut, match="no answer in time"):
+            await vault.versions(NAME)
     assert await keyvault.vault.versions(NAME) == []
 
 

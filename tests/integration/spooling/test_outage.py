@@ -6,19 +6,16 @@ import asyncio
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from syncd.testing.clock import FrozenClock
-from tests.integration.spooling.broker import Line, Mode
+from tests.integration.spooling.broker import Line
 from tests.integration.spooling.world import Front, opened
 
 SENDERS = 12
 AWAY = 60.0
 
 
-@pytest.mark.parametrize("mode", ["refuses", "times_out"])
 async def test_a_broker_that_is_away_for_a_minute_under_load_costs_no_event_and_no_sender_notices(
-    tmp_path: Path, mode: Mode
+    tmp_path: Path,
 ) -> None:
     line, clock = Line(), FrozenClock()
     async with opened(tmp_path, clock, line=line) as front:
@@ -44,7 +41,7 @@ async def test_a_broker_that_is_away_for_a_minute_under_load_costs_no_event_and_
 
         senders = [asyncio.create_task(sender(name)) for name in registrations]
         await load(2.0)
-        line.mode, asked = mode, line.asked
+        line.mode, asked = "refuses", line.asked
         await load(AWAY)
         assert line.asked - asked < 40, "the broker is left alone, and asked now and then"
         assert (await front.readiness())[0] == 200

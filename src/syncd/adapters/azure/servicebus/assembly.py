@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypedDict
 
-from azure.servicebus import ServiceBusSubQueue, TransportType
+from azure.servicebus import NEXT_AVAILABLE_SESSION, ServiceBusSubQueue, TransportType
 from azure.servicebus.aio import ServiceBusClient
 
 from syncd.adapters.azure.servicebus.browsing import Browser
@@ -20,11 +20,14 @@ from syncd.adapters.azure.servicebus.link import Link
 from syncd.adapters.azure.servicebus.outbox import Outbox
 from syncd.adapters.azure.servicebus.queue import ServiceBusQueue
 from syncd.adapters.azure.servicebus.sending import Sending
+from syncd.adapters.azure.servicebus.sessions import LOOK_FOR, SessionLink, none_free
+from syncd.adapters.azure.servicebus.topics import ServiceBusTopics
 from syncd.adapters.azure.servicebus.wire import Wire
 from syncd.domain.errors import Invalid
 from syncd.domain.messages import Lane
 from syncd.ports.clock import Clock
 from syncd.ports.observe import Observe
+from syncd.ports.topics import Subscription
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
@@ -70,6 +73,37 @@ class Address:
         if self.namespace is None or self.credential is None:
             raise Invalid("Service Bus needs a connection string, or a namespace and a credential")
         return ServiceBusClient(self.namespace, self.credential, **options)
+
+
+class TopicAssembly:
+    """Made and closed on the I/O thread."""
+
+    def __init__(
+        self,
+        *,
+        thread: IoThread,
+        address: Address,
+        subscriptions: Sequence[Subscription],
+        clock: Clock,
+        observe: Observe,
+        patience: Patience,
+    ) -> None:
+        self._client = address.client(patience)
+        links = {
+            each: Link(
+                f"{each.topic}/Subscriptions/{each.name}",
+                partial(self._client.get_subscription_receiver, each.topic, each.name, socket_timeout=READ),
+                clock=clock,
+                observe=observe,
+                patience=patience,
+            )
+            for each in subscriptions
+        }
+        self.topics = ServiceBusTopics(thread=thread, links=links)
+
+    async def close(self) -> None:
+        await self.topics.close()
+        await self._client.close()
 
 
 class Assembly:
@@ -130,10 +164,25 @@ class Assembly:
             name, make, clock=self._clock, observe=self._observe, patience=self._patience, optional=lane != "normal"
         )
 
+    def _session_link(self, entity: str) -> Link:
+        make = partial(
+            self._client.get_queue_receiver,
+            entity,
+            session_id=NEXT_AVAILABLE_SESSION,
+            max_wait_time=LOOK_FOR,
+            socket_timeout=READ,
+        )
+        return SessionLink(
+            entity, make, clock=self._clock, observe=self._observe, patience=self._patience, is_nothing=none_free
+        )
+
     def _consumer(self, queue: str, entity: str) -> Consumer:
         return Consumer(
             queue,
-            [Source(lane, self._link(lane, name), optional=lane != "normal") for lane, name in self._entities(entity)],
+            [
+                Source(lane, self._link(lane, name), lane != "normal", partial(self._session_link, name))
+                for lane, name in self._entities(entity)
+            ],
             wire=self._wire,
             clock=self._clock,
             observe=self._observe,

@@ -84,6 +84,14 @@ def says_missing(error: BaseException) -> bool:
     return False
 
 
+def never(error: Exception) -> bool:
+    return False
+
+
+class NothingThere(Exception):
+    """The broker answers, and has nothing for a receiver of this kind."""
+
+
 @dataclass(slots=True)
 class Connection(Generic[Handler]):
     """`make` builds the SDK's receiver or sender; nothing is sent before `open`."""
@@ -94,6 +102,8 @@ class Connection(Generic[Handler]):
     patience: Patience
     optional: bool = False
     """That the entity does not exist is no news."""
+    is_nothing: Callable[[Exception], bool] = never
+    """Whether an error of connecting only says that there is nothing to connect to now: then it raises NothingThere."""
     handler: Handler | None = None
     opened_at: float = 0.0
     _socket: asyncio.StreamWriter | None = None
@@ -124,6 +134,8 @@ class Connection(Generic[Handler]):
             sdk.abort(handler)
             if not isinstance(error, Exception):
                 raise
+            if self.is_nothing(error):
+                raise NothingThere from error
             raise self.failed(error, "connecting") from error
         self.handler = handler
         self._socket = sdk.socket_of(handler)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,9 +22,10 @@ from syncd.adapters.azure.servicebus.connection import LANE_PAUSE, Patience, say
 from syncd.adapters.azure.servicebus.iothread import Reply
 from syncd.adapters.azure.servicebus.leases import HeldLease, held
 from syncd.adapters.azure.servicebus.link import How, Link
+from syncd.adapters.azure.servicebus.sessions import requires_sessions
 from syncd.adapters.azure.servicebus.shelf import Shelf
 from syncd.adapters.azure.servicebus.skew import Skew
-from syncd.adapters.azure.servicebus.wire import Received, Wire
+from syncd.adapters.azure.servicebus.wire import Wire
 from syncd.domain.errors import SyncdError, Unavailable
 from syncd.domain.messages import LANES, Lane
 from syncd.ports.clock import Clock
@@ -59,10 +60,20 @@ class Source:
     link: Link
     optional: bool
     """The queue works without it."""
+    with_sessions: Callable[[], Link]
+    """What serves the entity if it turns out to require sessions."""
     live: bool = True
     """It gave something when it was last asked."""
     absent_until: float = -math.inf
     poll: asyncio.Task[None] | None = field(default=None)
+
+    async def serve_sessions(self, error: SyncdError) -> bool:
+        """Whether that was the matter, and is mended."""
+        if not requires_sessions(error):
+            return False
+        await self.link.close()
+        self.link = self.with_sessions()
+        return True
 
     def stop(self) -> None:
         if self.poll is not None:
@@ -246,6 +257,9 @@ class Consumer:
         full: list[Source] = []
         for source, answer in zip(sources, answers, strict=True):
             if isinstance(answer, SyncdError):
+                if await source.serve_sessions(answer):
+                    full.append(source)
+                    continue
                 source.live = False
                 if not self._is_absent(source, answer):
                     errors.append(answer)
@@ -287,7 +301,7 @@ class Consumer:
                     await self._shelve(source, messages)
                     return
         except SyncdError as error:
-            if not self._is_absent(source, error):
+            if not await source.serve_sessions(error) and not self._is_absent(source, error):
                 self._failure = error
         finally:
             if source.poll is asyncio.current_task():
@@ -314,12 +328,14 @@ class Consumer:
                 locked_until=read.locked_until,
                 sent_at=read.sent_at,
             )
+            ends = source.link.lock_ends(read)
             lease = HeldLease(
                 source.link,
                 message,
                 lane=source.lane,
                 read=read,
-                left=self._left(read, now),
+                left=self._left(ends, now),
+                lock_ends=ends,
                 monotonic=monotonic,
             )
             source.link.hold(lease)
@@ -332,11 +348,11 @@ class Consumer:
             await self._release(self._shelf.clear())
             raise Unavailable(reason, retry_after=SKEW_PAUSE)
 
-    def _left(self, read: Received, now: float) -> float:
+    def _left(self, ends: float | None, now: float) -> float:
         """Seconds that the lock has left."""
-        if read.locked_until is None:
+        if ends is None:
             return self.skew.lock
-        return min(max(read.locked_until - now - self.skew.offset, 0.0), self.skew.lock)
+        return min(max(ends - now - self.skew.offset, 0.0), self.skew.lock)
 
     async def _release(self, deliveries: Sequence[Delivery]) -> None:
         leases = [held(delivery) for delivery in deliveries]

@@ -46,7 +46,9 @@ class Graveyard:
         for message in await link.take(limit, self._look, gap=self._look / 5):
             read = self._wire.incoming(self._queue, message)
             left = min(max((read.locked_until or now) - now, 1.0), LONGEST_LOCK)
-            lease = HeldLease(link, message, lane=lane, read=read, left=left, monotonic=monotonic)
+            lease = HeldLease(
+                link, message, lane=lane, read=read, left=left, lock_ends=read.locked_until, monotonic=monotonic
+            )
             link.hold(lease)
             delivery = Delivery(self._queue, read.envelope, read.body, lease, read.deliveries, read.enqueued)
             found.append(

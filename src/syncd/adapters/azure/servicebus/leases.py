@@ -48,6 +48,7 @@ class HeldLease:
         lane: Lane,
         read: Received,
         left: float,
+        lock_ends: float | None,
         monotonic: Callable[[], float],
     ) -> None:
         self.link = link
@@ -62,7 +63,7 @@ class HeldLease:
         self.ended = False
         self.settled_by: Settlement | None = None
         self._monotonic = monotonic
-        self._locked_until = read.locked_until or 0.0
+        self._locked_until = lock_ends or 0.0
         self.lock_ends = monotonic() + left
         self.renew_at = self.lock_ends - left / 2
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from azure.servicebus.exceptions import MessageAlreadySettled, MessageLockLostError, SessionLockLostError
 
 from syncd.adapters.azure.servicebus import sdk
-from syncd.adapters.azure.servicebus.connection import Connection, Patience, told
+from syncd.adapters.azure.servicebus.connection import Connection, NothingThere, Patience, never, told
 from syncd.domain.errors import SyncdError
 from syncd.ports.clock import Clock
 from syncd.ports.observe import Observe
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from azure.servicebus.aio import ServiceBusReceiver
 
     from syncd.adapters.azure.servicebus.leases import HeldLease
+    from syncd.adapters.azure.servicebus.wire import Received
 
-_LOST = (MessageLockLostError, MessageAlreadySettled, SessionLockLostError)
+LOST = (MessageLockLostError, MessageAlreadySettled, SessionLockLostError)
 #: Settled by one turn; and messages asked for by one.
 MOST_AT_ONCE = 200
 #: Locks renewed by one request.
@@ -57,13 +58,16 @@ class Link:
         observe: Observe,
         patience: Patience,
         optional: bool = False,
+        is_nothing: Callable[[Exception], bool] = never,
     ) -> None:
         """`optional`: that the entity does not exist is no news."""
         self.entity = entity
         self._clock = clock
         self._observe = observe
         self._patience = patience
-        self._connection: Connection[ServiceBusReceiver] = Connection(entity, make, observe, patience, optional)
+        self._connection: Connection[ServiceBusReceiver] = Connection(
+            entity, make, observe, patience, optional, is_nothing
+        )
         self._turn = asyncio.Lock()
         self._urgent = 0
         self._poll: asyncio.Task[list[ServiceBusReceivedMessage]] | None = None
@@ -175,15 +179,13 @@ class Link:
             batch, self._settling = self._settling[:MOST_AT_ONCE], self._settling[MOST_AT_ONCE:]
             try:
                 async with self._alone() as receiver:
-                    answers = await asyncio.gather(
-                        *(self._settle(receiver, lease, how) for lease, how, _ in batch), return_exceptions=True
-                    )
+                    answers = await self._settle_batch(receiver, [(lease, how) for lease, how, _ in batch])
                     broken = next((answer for answer in answers if isinstance(answer, Exception)), None)
                     if broken is None:
                         self._heard()
                     else:
                         self._connection.failed(broken, "settling")
-            except SyncdError as error:
+            except (SyncdError, NothingThere) as error:
                 answers = [error] * len(batch)
             for (lease, how, future), answer in zip(batch, answers, strict=True):
                 self._answer(lease, how, future, answer)
@@ -199,6 +201,27 @@ class Link:
         else:
             future.set_exception(told(answer, f"Service Bus {self.entity}: {how.value} message {lease.sequence}"))
 
+    async def _settle_batch(
+        self, receiver: ServiceBusReceiver, batch: list[tuple[HeldLease, How]]
+    ) -> list[bool | BaseException]:
+        """Completions by one wait; the others, and what that did not settle, each by its own call."""
+        completed: dict[HeldLease, bool | Exception | None] = {}
+        leases = [lease for lease, how in batch if how is How.COMPLETE and not lease.ended]
+        if leases:
+            said = await sdk.complete(receiver, [lease.message for lease in leases], self._patience.call)
+            completed = dict(zip(leases, said, strict=True))
+        rest = [(lease, how) for lease, how in batch if completed.get(lease) is None]
+        settled = await asyncio.gather(
+            *(self._settle(receiver, lease, how) for lease, how in rest), return_exceptions=True
+        )
+        others = dict(zip(rest, settled, strict=True))
+        answers: list[bool | BaseException] = []
+        for step in batch:
+            answer = completed.get(step[0])
+            final = others[step] if answer is None else answer
+            answers.append(False if isinstance(final, LOST) else final)
+        return answers
+
     async def _settle(self, receiver: ServiceBusReceiver, lease: HeldLease, how: How) -> bool:
         if lease.ended:
             return False
@@ -208,7 +231,7 @@ class Link:
                     await receiver.complete_message(lease.message)
                 elif how is How.ABANDON or not await sdk.release(receiver, lease.message):
                     await receiver.abandon_message(lease.message)
-        except _LOST:
+        except LOST:
             return False
         return True
 
@@ -226,7 +249,7 @@ class Link:
             )  # real time: what is due is decided by the injected clock, which a test moves
             try:
                 await self.look_after()
-            except SyncdError:  # told by the connection; tried again until the lock has run out
+            except (SyncdError, NothingThere):  # told by the connection; tried again until the lock has run out
                 await asyncio.sleep(WATCH_AGAIN)
 
     async def look_after(self) -> None:
@@ -237,6 +260,13 @@ class Link:
             await asyncio.gather(*(self.settle(lease, How.ABANDON) for lease in over))
         for lease in [lease for lease in self._held if now >= lease.lock_ends]:
             self._lose(lease)
+        await self._renew_due(now)
+
+    def lock_ends(self, read: Received) -> float | None:
+        """Until when a message that has just come is locked, by the broker's clock. Unix seconds."""
+        return read.locked_until
+
+    async def _renew_due(self, now: float) -> None:
         due = [lease for lease in self._held if lease.renewing and now >= lease.renew_at and not lease.ended]
         for start in range(0, len(due), MOST_RENEWED):
             await self._renew(due[start : start + MOST_RENEWED])
@@ -247,7 +277,7 @@ class Link:
             ends: list[float | None]
             try:
                 ends = [*await sdk.renew(receiver, [lease.message for lease in leases], self._patience.call)]
-            except _LOST:  # one of them, and the broker does not say which
+            except LOST:  # one of them, and the broker does not say which
                 ends = [await self._renew_one(receiver, lease) for lease in leases] if len(leases) > 1 else [None]
             self._heard()
         for lease, end in zip(leases, ends, strict=True):
@@ -260,7 +290,7 @@ class Link:
         self._replies += 1
         try:
             [end] = await sdk.renew(receiver, [lease.message], self._patience.call)
-        except _LOST:
+        except LOST:
             return None
         return end
 

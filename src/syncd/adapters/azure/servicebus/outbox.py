@@ -114,7 +114,9 @@ class Outbox:
 
     def _failed(self, error: Exception) -> SyncdError:
         known = told(error, f"Service Bus {self.entity}: sending")
-        return known if isinstance(known, TooLarge) else self._connection.failed(error, "sending")
+        if isinstance(known, TooLarge) or "amqp:not-allowed" in str(error):
+            return known  # the message was refused, and the connection is sound
+        return self._connection.failed(error, "sending")
 
     async def _ship(self, parcels: list[_Parcel]) -> None:
         sender = await self._connection.open()

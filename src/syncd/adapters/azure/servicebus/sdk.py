@@ -13,7 +13,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
+from azure.servicebus._pyamqp.constants import SEND_DISPOSITION_ACCEPT, LinkState
 from azure.servicebus._pyamqp.error import AMQPException
+from azure.servicebus._pyamqp.outcomes import Accepted
+from azure.servicebus._pyamqp.receiver import check_disposition_outcome
 
 if TYPE_CHECKING:
     from azure.servicebus import ServiceBusReceivedMessage
@@ -56,6 +59,50 @@ async def drain(receiver: ServiceBusReceiver) -> None:
         await inside._amqp_transport.drain_and_release_messages_async(inside._handler)
 
 
+async def complete(
+    receiver: ServiceBusReceiver, messages: Sequence[ServiceBusReceivedMessage], timeout: float
+) -> list[bool | Exception | None]:
+    """Complete all by one wait: True, or what the broker said instead; None where it did not say, or the message came on another link,
+    and the public call has to settle by the lock's token.
+
+    The public call is one task for each message, all of which read the one socket for each other's answers; where one frame answers
+    many, all but one of them wait for the socket's timeout.
+    """
+    inside = _inside(receiver)
+    link = None if inside._handler is None else inside._handler._link
+    answers: list[bool | Exception | None] = [None] * len(messages)
+    if link is None:
+        return answers
+    pending, asked = link._pending_dispositions, {}
+    until = asyncio.get_running_loop().time() + timeout
+    try:
+        for place, message in enumerate(messages):
+            told = _inside(message)
+            if told._delivery_tag in link._received_delivery_tags:
+                asked[told._delivery_id] = place
+                pending[told._delivery_id] = {"settled": False, "outcome": None}
+                await link._outgoing_disposition(told._delivery_id, None, told._delivery_tag, False, Accepted(), None)
+        for delivery_id in asked:
+            while not pending[delivery_id]["settled"]:
+                if asyncio.get_running_loop().time() >= until or link.get_state() != LinkState.ATTACHED:
+                    return answers
+                await link._session._connection.listen(wait=CONFIRM)
+            answers[asked[delivery_id]] = _outcome(inside, delivery_id, pending[delivery_id]["outcome"])
+    finally:
+        for delivery_id in asked:
+            pending.pop(delivery_id, None)
+    return answers
+
+
+def _outcome(inside: Any, delivery_id: int, outcome: Any) -> bool | Exception:
+    try:
+        check_disposition_outcome(delivery_id, outcome, SEND_DISPOSITION_ACCEPT)
+    except AMQPException as error:
+        said: Exception = inside._amqp_transport.create_servicebus_exception(_LOGGER, error)
+        return said
+    return True
+
+
 async def release(receiver: ServiceBusReceiver, message: ServiceBusReceivedMessage) -> bool:
     """Give a message back without counting the delivery; False where it did not come on this receiver's link, and nothing was done.
 
@@ -76,6 +123,21 @@ async def renew(
     tokens = [message.lock_token for message in messages]
     answer = await _inside(receiver)._renew_locks(*tokens, timeout=timeout)
     return [milliseconds / 1000 for milliseconds in answer[b"expirations"]]
+
+
+def session_lock(receiver: ServiceBusReceiver) -> float | None:
+    """Until when the session is locked, by the broker's clock; None where it said nothing. From here on the SDK takes it for
+    locked: it compares the broker's time with this machine's, and the broker is the judge of its locks."""
+    session = _inside(receiver)._session
+    until, session._locked_until_utc = session._locked_until_utc, None
+    return None if until is None else float(until.timestamp())
+
+
+async def renew_session(receiver: ServiceBusReceiver, timeout: float) -> float:
+    """Until when it is locked now. Raises as the SDK does."""
+    until = await receiver.session.renew_lock(timeout=timeout)
+    _inside(receiver)._session._locked_until_utc = None
+    return until.timestamp()
 
 
 def hasten(handler: ServiceBusReceiver | ServiceBusSender) -> None:

@@ -92,8 +92,7 @@ class Wire:
             # The SDK refuses to settle what is locked no longer by this machine's clock. The broker is the judge of its locks.
             annotations[_LOCKED_UNTIL] = _FAR
         sequence = cast("int", annotations.get(b"x-opt-sequence-number") or 0)
-        raw = cast("Mapping[object, object]", message.application_properties or {})
-        properties = {_text(key): _scalar(value) for key, value in raw.items()}
+        properties = plain_properties(message)
         body = body_of(message)
         envelope = _envelope(queue, properties, message, body, sequence, enqueued)
         due = properties.get(_NOT_BEFORE)
@@ -126,6 +125,12 @@ def properties_of(envelope: Envelope) -> dict[str, str | int | bool]:
     if headers is not None:
         wire["headers"] = json.dumps(headers, separators=(",", ":"), ensure_ascii=False)
     return wire
+
+
+def plain_properties(message: ServiceBusReceivedMessage) -> JsonObject:
+    """The application properties with names and texts as text."""
+    raw = cast("Mapping[object, object]", message.application_properties or {})
+    return {_text(key): _scalar(value) for key, value in raw.items()}
 
 
 def _id_of(message: Message, *, repeated: bool) -> str:

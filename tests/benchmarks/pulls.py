@@ -1,7 +1,8 @@
 """A first pull of 100,000 records in pages of 100 and the same again unchanged, by a daemon of its own; beside it on the same server:
 dlt into DuckDB, and only fetching and decoding the pages.
 
-Each round runs all of them in turn; ratios are taken round by round, medians are shown.
+Each round runs all of them in turn; ratios are taken round by round, medians are shown. Beside each rate stands the processor time of
+one record in all threads of whoever is measured, in microseconds: on a machine that does other work as well it says more than the rate.
 
     python -m tests.benchmarks.pulls [records] [rounds]
 """
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import aiohttp
 
@@ -55,13 +57,30 @@ source = rest_api_source({
 source.max_table_nesting = 0  # what is nested stays JSON, as it does in syncd: the quicker way
 pipeline = dlt.pipeline("bench", destination=dlt.destinations.duckdb(f"{place}/bench.duckdb"), dataset_name="crm",
                         pipelines_dir=place)
-began = time.perf_counter()
+began, before = time.perf_counter(), time.process_time()
 pipeline.run(source)
-spent = time.perf_counter() - began
+spent, processor = time.perf_counter() - began, time.process_time() - before
 with pipeline.sql_client() as client:
     assert client.execute_sql("SELECT count(*) FROM contacts")[0][0] == expected
-print(spent)
+print(spent, processor)
 """
+
+
+class Measured(NamedTuple):
+    records: int
+    seconds: float
+    processor: float
+    """Seconds of processor time."""
+
+    @property
+    def rate(self) -> float:
+        """Records/s."""
+        return self.records / self.seconds
+
+    @property
+    def cost(self) -> float:
+        """Microseconds of processor time for each record."""
+        return self.processor / self.records * 1e6
 
 
 def settings(port: int) -> JsonObject:
@@ -79,7 +98,7 @@ def settings(port: int) -> JsonObject:
 
 
 async def measure(records: int = 100_000, rounds: int = 3) -> dict[str, float]:
-    """Records/s of each, and the ratios."""
+    """Records/s of each, the ratios, and what a record costs each."""
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
         async with system("list", records, PAGE) as (port, _lines):
@@ -87,21 +106,25 @@ async def measure(records: int = 100_000, rounds: int = 3) -> dict[str, float]:
             pages = await fetched(port, records)
             dlt = await asyncio.to_thread(loaded, port, records)
         figures = {
-            "pull/s": first,
-            "re-pull/s": again,
-            "pages/s": pages,
-            "dlt/s": dlt,
-            "pull / dlt": first / dlt,
-            "pull / pages": first / pages,
-            "re-pull / pull": again / first,
+            "pull/s": first.rate,
+            "re-pull/s": again.rate,
+            "pages/s": pages.rate,
+            "dlt/s": dlt.rate,
+            "pull / dlt": first.rate / dlt.rate,
+            "pull / pages": first.rate / pages.rate,
+            "re-pull / pull": again.rate / first.rate,
+            "pull us": first.cost,
+            "re-pull us": again.cost,
+            "pages us": pages.cost,
+            "dlt us": dlt.cost,
         }
         for name, value in figures.items():
             found.setdefault(name, []).append(value)
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-async def pulled(port: int, records: int) -> tuple[float, float]:
-    """Records/s from the creation of the task to its end: of the first pull, and of the same again."""
+async def pulled(port: int, records: int) -> tuple[Measured, Measured]:
+    """From the creation of the task to its end: of the first pull, and of the same again."""
     directory = Path(tempfile.mkdtemp(prefix="syncd-bench-", dir=_PLACE))
     try:
         async with Daemon(directory / "data", environment=UNLIMITED) as daemon:
@@ -113,17 +136,21 @@ async def pulled(port: int, records: int) -> tuple[float, float]:
                 "entities": {"contact": {"direction": "pull"}},
             }
             (await daemon.api("POST", "/connections", connection)).ok()
-            first = await _run(daemon, created=records)
-            again = await _run(daemon, unchanged=records)
-            return records / first, records / again
+            return await _run(daemon, created=records), await _run(daemon, unchanged=records)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-async def _run(daemon: Daemon, **expected: int) -> float:
-    """Seconds of one task. Fails where it comes to anything but `expected`."""
+def _spent(pid: int) -> float:
+    """Seconds of processor time of a process until now. https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html"""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def _run(daemon: Daemon, **expected: int) -> Measured:
+    """One task. Fails where it comes to anything but `expected`."""
     task = {"tenantId": "tenant-1", "integrationId": "rest", "connectionId": "crm", "syncMode": "pull"}
-    began = time.perf_counter()
+    began, before = time.perf_counter(), _spent(daemon.pid)
     identifier = (await daemon.api("POST", "/tasks", task)).ok()["id"]
     while (ended := (await daemon.api("GET", f"/tasks/{identifier}")).ok())["status"] in (
         "pending",
@@ -131,30 +158,30 @@ async def _run(daemon: Daemon, **expected: int) -> float:
         "running",
     ):
         await asyncio.sleep(0.05)  # the end of a task gives no signal outside the daemon
-    spent = time.perf_counter() - began
+    measured = Measured(sum(expected.values()), time.perf_counter() - began, _spent(daemon.pid) - before)
     if ended["status"] != "succeeded":
         raise AssertionError(f"the pull ended {ended['status']}")
     counts = (await daemon.api("GET", f"/results/{ended['resultId']}")).ok()["counts"]
     if {name: count for name, count in counts.items() if count} != {"fetched": sum(expected.values()), **expected}:
         raise AssertionError(f"expected {expected}, and the result says {counts}")
-    return spent
+    return measured
 
 
-async def fetched(port: int, records: int) -> float:
-    """Records/s of a plain client that decodes the pages and forgets them."""
+async def fetched(port: int, records: int) -> Measured:
+    """A plain client that decodes the pages and forgets them."""
     url, after, count = f"http://127.0.0.1:{port}/api/contacts", None, 0
     async with aiohttp.ClientSession() as session:
-        began = time.perf_counter()
+        began, before = time.perf_counter(), time.process_time()
         while count < records:
             query = {"per_page": str(PAGE)} if after is None else {"per_page": str(PAGE), "after": after}
             async with session.get(url, params=query) as response:
                 page = json.loads(await response.read())
             count, after = count + len(page["data"]), page["meta"]["next"]
-        return count / (time.perf_counter() - began)
+        return Measured(count, time.perf_counter() - began, time.process_time() - before)
 
 
-def loaded(port: int, records: int) -> float:
-    """Records/s of dlt into a new DuckDB file, by `pipeline.run` alone."""
+def loaded(port: int, records: int) -> Measured:
+    """dlt into a new DuckDB file, by `pipeline.run` alone."""
     place = tempfile.mkdtemp(prefix="syncd-bench-", dir=_PLACE)
     quiet = {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR", "DLT_DATA_DIR": place}
     try:
@@ -166,7 +193,8 @@ def loaded(port: int, records: int) -> float:
         shutil.rmtree(place, ignore_errors=True)
     if done.returncode:
         raise RuntimeError(f"dlt could not be measured:\n{done.stderr[-4000:]}")
-    return records / float(done.stdout.split()[-1])
+    seconds, processor = done.stdout.split()[-2:]
+    return Measured(records, float(seconds), float(processor))
 
 
 def main() -> None:

@@ -213,7 +213,10 @@ def _agrees(data: JsonObject, incoming: Incoming, subscribers: Sequence[Subscrib
 
 
 def _origin(subscribers: Sequence[Subscriber], connection_id: str) -> Subscriber | None:
-    return next((one for one in subscribers if one.connection_id == connection_id), None)
+    for one in subscribers:  # no generator: each record of a page comes by here
+        if one.connection_id == connection_id:
+            return one
+    return None
 
 
 def _counted(link: JsonObject, incoming: Incoming, effect: Effect) -> Effect:

@@ -62,6 +62,10 @@ settings.register_profile(
 settings.register_profile("deep", parent=settings.get_profile("ci"), derandomize=False, max_examples=5000)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--backend", choices=["embedded", "azure"], help="run the acceptance tests on this backend alone")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
     for name in [name for name in os.environ if name.startswith(SCRUBBED)]:

@@ -30,6 +30,7 @@ from typing import Self
 import aiohttp
 
 from syncd.domain.jsontypes import Json, JsonObject
+from tests.acceptance.services import services_of
 
 TOKEN = "acceptance-token-3f9c1a7be2"
 SECRET = "acceptance-webhook-secret"
@@ -125,6 +126,7 @@ class Daemon:
             "SYNCD_HTTP__ADMIN_TOKEN": token,
             "PYTHONUNBUFFERED": "1",
             "PYTHONFAULTHANDLER": "1",
+            **services_of(data_dir),
             **(environment or {}),
         }
         self._command = list(command)

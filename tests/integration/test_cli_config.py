@@ -210,7 +210,7 @@ def test_the_daemon_gets_the_settings_with_flags_on_top(syncd: Syncd, monkeypatc
 def test_check_adds_what_the_live_part_found_and_fails_with_it(syncd: Syncd, monkeypatch: pytest.MonkeyPatch) -> None:
     bootstrap = ModuleType("syncd.bootstrap")
 
-    async def check(loaded: Loaded) -> list[tuple[str, str, str, str]]:
+    async def check(loaded: Loaded, *, create: bool) -> list[tuple[str, str, str, str]]:
         return [("store", "failed", "it is locked by process 7", "stop it")]
 
     bootstrap.check = check

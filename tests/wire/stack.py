@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from syncd.adapters.azure.cosmos.client import Options
 from syncd.adapters.azure.cosmos.checking import check_cosmos
+from syncd.adapters.azure.cosmos.client import Options
 from syncd.adapters.embedded.clock import SystemClock
 from syncd.adapters.redis.checking import prepare_redis
 from syncd.ports.observe import ignore

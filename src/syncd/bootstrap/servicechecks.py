@@ -140,7 +140,7 @@ async def _blobs(settings: Settings, services: Services, create: bool) -> list[R
 
     blobs = await services.blobs()
     assert isinstance(blobs, BlobStorage)
-    missing = await blobs.check()
+    missing = await blobs.check(create=create)
     if not missing:
         return [("blobs", "ok", f"container {settings.blob.container}: written, read, listed, deleted", "")]
     return [("blobs", "failed", one, _hint("blob")) for one in missing]

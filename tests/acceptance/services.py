@@ -1,0 +1,53 @@
+"""The services behind the daemons of a test: none, or doubles of Azure's, a set of their own for each data directory.
+
+One test asks for nothing: `make test` runs it on the embedded backend, and on Azure too unless it is marked `embedded`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_running: dict[Path, tuple[subprocess.Popen[str], dict[str, str]]] = {}
+_backend = "embedded"
+
+
+def services_of(data_dir: Path) -> dict[str, str]:
+    """The environment that leads a daemon to them; they are started for the first one that asks."""
+    if _backend == "embedded":
+        return {}
+    if data_dir not in _running:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.wire", "stack", "--json"],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+            env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
+        )
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, "the doubles did not start"
+        _running[data_dir] = process, json.loads(line)
+    # No load balancer has to notice that a daemon stops.
+    return {**_running[data_dir][1], "SYNCD_DAEMON__LAME_DUCK": "0"}
+
+
+@contextmanager
+def on(backend: str) -> Iterator[None]:
+    """Daemons that are made meanwhile run on `backend`; their services end with it."""
+    global _backend
+    _backend = backend
+    try:
+        yield
+    finally:
+        _backend = "embedded"
+        for process, _ in _running.values():
+            process.terminate()
+        for process, _ in _running.values():
+            process.communicate(timeout=30)
+        _running.clear()

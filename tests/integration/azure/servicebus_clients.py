@@ -22,4 +22,5 @@ def client_of(
         retry_backoff_factor=retry_backoff_factor,
         socket_timeout=0.05,
         try_timeout=try_timeout,
+        keep_alive=0,  # a sender's close waits for its keep-alive task, which sleeps for a second at a time
     )

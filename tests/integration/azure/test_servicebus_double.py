@@ -290,3 +290,10 @@ async def test_a_receiver_waits_for_a_session_until_there_is_one(
     await double.until("waiting for a session")
     double.put("threads", b"late", session_id="s")
     assert await waiting == b"late"
+
+
+async def test_sessions_are_listed_by_what_waits_in_them(double: ServiceBusDouble, client: ServiceBusClient) -> None:
+    for name in ("b", "a", "b"):
+        double.put("threads", b"x", session_id=name)
+    assert [name async for name in client.list_queue_sessions("threads")] == ["a", "b"]
+    assert [name async for name in client.list_queue_sessions("work")] == []

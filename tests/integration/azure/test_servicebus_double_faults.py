@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -150,22 +147,3 @@ async def test_bytes_that_are_no_amqp_end_their_connection_only(
             writer.close()
         await sender.send_messages(ServiceBusMessage(b"x"))
     assert len(double.queue("work")) == 1
-
-
-@pytest.mark.slow
-async def test_the_double_runs_as_a_process_of_its_own() -> None:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.wire", "servicebus", "--queue", "a", "--topic", "t=one,two", "--port", "0"),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    try:
-        where = json.loads(await process.stdout.readline())
-        async with ServiceBusClient.from_connection_string(where["connection_string"], retry_total=0) as client:
-            async with client.get_topic_sender("t") as sender:
-                await sender.send_messages(ServiceBusMessage(b"x"))
-            async with client.get_subscription_receiver("t", "two") as receiver:
-                assert len(await receiver.receive_messages(max_message_count=1, max_wait_time=5)) == 1
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert await process.wait() == 0

@@ -9,7 +9,6 @@ import json
 import signal
 from collections.abc import Sequence
 
-from tests.wire.servicebus.administration import administration
 from tests.wire.servicebus.double import service_bus
 from tests.wire.servicebus.specs import QueueSpec, SubscriptionSpec, TopicSpec
 
@@ -59,6 +58,9 @@ async def _serve(options: argparse.Namespace) -> None:
         )
         where: dict[str, object] = {"connection_string": double.connection_string, "port": double.port}
         if options.administration:
+            # Only here: TLS and an HTTP server take longer to import than everything else to start.
+            from tests.wire.servicebus.administration import administration
+
             admin = await open_until_stopped.enter_async_context(administration(double))
             where |= {"administration": admin.connection_string, "ca_file": admin.ca_file}
         print(json.dumps(where), flush=True)

@@ -32,9 +32,8 @@ async def caller(limiter: RedisLimiter, number: int, levels: list[Level], ends: 
             reservation = None
         else:
             reservation = decision.reservation
-            await asyncio.sleep(
-                min(decision.retry_after, 0.02)
-            )  # Redis's clock is what is tried here; it cannot be moved
+            # Redis's own clock is what is tried here, and it cannot be moved.
+            await asyncio.sleep(min(decision.retry_after, 0.02))
     return got
 
 

@@ -108,7 +108,8 @@ class Link:
                     at_once = self.up and self._answered > answered
                     if not at_once:
                         self._cut_off(reason_of(error))
-                except Exception as error:  # whatever a library raises, a replica goes on by its share, and tries again
+                # Whatever a library raises, a replica goes on by its share, and tries again.
+                except Exception as error:  # noqa: BLE001 - see above; the reason is in the log and in health
                     self._cut_off(reason_of(error))
                 self.tried.set()
                 if self._answered > answered:

@@ -27,7 +27,7 @@ run: $(VENV)/.run ## the daemon with config/syncd.toml (CONFIG=... for another f
 	@exec $(BIN)/syncd run --config $(CONFIG)
 
 test: $(VENV)/.dev ## the whole suite, with the gate of 90 % of lines
-	@.ci/prerequisites cc redis-server
+	@.ci/prerequisites cc redis-server node npm
 	@mkdir -p build/coverage && rm -f build/coverage/data*
 	@COVERAGE_FILE="$(CURDIR)/build/coverage/data" $(BIN)/python -m pytest --cov --cov-report=term $(PYTEST)
 
@@ -50,7 +50,7 @@ format: $(VENV)/.dev ## format, and repair what the linter can
 	@$(BIN)/ruff format src tests
 
 bench: $(VENV)/.bench ## the benchmarks, each beside its reference in the same run
-	@.ci/prerequisites cc redis-server wrk
+	@.ci/prerequisites cc redis-server wrk node npm
 	@exec $(BIN)/python -m tests.benchmarks
 
 lock: ## renew constraints.lock with the newest versions that pyproject.toml allows

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.azure.servicebus_clients import hurry
 from tests.integration.azure.vaults import World, world
 
 
@@ -14,3 +15,8 @@ from tests.integration.azure.vaults import World, world
 async def keyvault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     async with world(tmp_path, monkeypatch) as opened:
         yield opened
+
+
+@pytest.fixture
+def hurried_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)

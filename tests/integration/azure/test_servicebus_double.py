@@ -15,6 +15,8 @@ from syncd.testing.clock import FrozenClock
 from tests.integration.azure.servicebus_clients import client_of
 from tests.wire.servicebus import QueueSpec, ServiceBusDouble, SubscriptionSpec, TopicSpec, service_bus
 
+pytestmark = pytest.mark.usefixtures("hurried_sdk")
+
 
 @pytest.fixture
 async def double() -> AsyncIterator[ServiceBusDouble]:

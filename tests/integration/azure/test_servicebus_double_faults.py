@@ -16,8 +16,11 @@ from tests.integration.azure.servicebus_clients import client_of
 from tests.wire.servicebus import QueueSpec, ServiceBusDouble, service_bus
 from tests.wire.servicebus.refusal import BUSY, DETACH_FORCED, RESOURCE_LIMIT
 
-#: The SDK leaves the stream of a connection that broke to the garbage collector, which then warns.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.usefixtures("hurried_sdk"),
+    # The SDK leaves the stream of a connection that broke to the garbage collector, which then warns.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -32,6 +32,8 @@ from tests.wire.servicebus import QueueSpec, ServiceBusDouble, SubscriptionSpec,
 from tests.wire.servicebus.refusal import NOT_ALLOWED
 from tests.wire.servicebus.refusals import REFUSALS
 
+pytestmark = pytest.mark.usefixtures("hurried_sdk")
+
 
 @pytest.fixture
 async def double() -> AsyncIterator[ServiceBusDouble]:

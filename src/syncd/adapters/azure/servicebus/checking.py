@@ -89,7 +89,7 @@ async def _client(
     try:
         async with client:
             yield client
-    except Exception as error:
+    except Exception as error:  # whatever the SDK raises: the table knows what it means
         raise mapped(error, what="the administration of Service Bus") from error
 
 

@@ -227,9 +227,11 @@ class RedisLimiter:
             await self._look(ask, run=run, uptime=uptime, doubted=True)
             return
         window = max((plan.window for plan in self._plans.values()), default=60.0) + LEASE
-        now = self._clock.monotonic()
         if beat.change == "failed_over":
-            self._doubt = (now + window, "another Redis took over: what it had not heard of may be admitted once more")
+            self._doubt = (
+                asked + window,
+                "another Redis took over: what it had not heard of may be admitted once more",
+            )
             self._observe("limiter_failed_over")
         elif beat.change:
             self._observe("limiter_forgot", reason="clock" if doubted else beat.change, seconds=window - beat.age)

@@ -237,7 +237,7 @@ class RedisLimiter:
             self._observe("limiter_forgot", reason="clock" if doubted else beat.change, seconds=window - beat.age)
         if beat.age < window:
             self._doubt = (
-                now + window - beat.age,
+                asked + window - beat.age,
                 "Redis may have forgotten charges: this replica spends its own share",
             )
 

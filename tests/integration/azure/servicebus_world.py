@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from syncd.adapters.azure.servicebus.connection import Patience
 from syncd.adapters.azure.servicebus.opening import open_service_bus
@@ -13,19 +15,45 @@ from syncd.adapters.embedded.clock import SystemClock
 from syncd.domain.errors import Overloaded, Unavailable
 from syncd.domain.messages import Envelope
 from syncd.ports.clock import Clock
-from syncd.ports.queue import Complete, Delivery, Message
+from syncd.ports.queue import Complete, Delivery, Message, Settlement
 from tests.wire.servicebus import QueueSpec, ServiceBusDouble, service_bus
 
 Q = "sync-outbound"
+T = TypeVar("T")
 #: Seconds. What a machine that is busy with other work needs, and no more.
 PATIENCE = Patience(connect=6.0, call=2.0, longest_pause=0.5, probe_every=0.5, probe=0.5, quick=0.4, quick_gap=0.05)
 
 
 @dataclass
 class Bench:
-    bus: ServiceBusDouble
-    queue: ServiceBusQueue
+    bus: ServiceBusDouble = field(init=False)
+    queue: ServiceBusQueue = field(init=False)
     told: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def observe(self, event: str, /, **facts: object) -> None:
+        self.told.append((event, facts))
+        self.more.set()
+
+    async def until_told(self, event: str, times: int = 1) -> None:
+        while len(self.events(event)) < times:
+            self.more.clear()
+            await self.more.wait()
+
+    async def send_at_last(self, name: str) -> None:
+        """As a producer does that is told to come again."""
+        await self.at_last(lambda: self.send(name))
+
+    async def settle_at_last(self, settlement: Settlement) -> list[bool]:
+        """As the executor does, while the lease is held."""
+        return await self.at_last(lambda: self.queue.settle([settlement]))
+
+    async def at_last(self, work: Callable[[], Awaitable[T]]) -> T:
+        while True:
+            try:
+                return await work()
+            except (Unavailable, Overloaded) as error:
+                await SystemClock().sleep(min(error.retry_after or 0.1, 0.2))
 
     def events(self, name: str) -> list[dict[str, object]]:
         return [facts for event, facts in self.told if event == name]
@@ -40,13 +68,10 @@ class Bench:
         """Lease and complete, through refusals as a worker goes through them, until so many were seen."""
         seen: set[str] = set()
         while len(seen) < expected:
-            try:
-                deliveries = await self.lease(wait=5.0)
-                if deliveries:
-                    done = await self.queue.settle([Complete(delivery) for delivery in deliveries])
-                    seen.update(d.envelope.origin_id for d, kept in zip(deliveries, done, strict=True) if kept)
-            except (Unavailable, Overloaded) as error:
-                await SystemClock().sleep(min(error.retry_after or 0.1, 0.2))
+            deliveries = await self.at_last(lambda: self.lease(wait=5.0))
+            for delivery in deliveries:
+                if await self.settle_at_last(Complete(delivery)) == [True]:
+                    seen.add(delivery.envelope.origin_id)
         return seen
 
 
@@ -58,23 +83,19 @@ def message(name: str, body: bytes = b"{}") -> Message:
 async def bench(
     *, specs: Sequence[QueueSpec] = (QueueSpec(name=Q),), clock: Clock | None = None, patience: Patience = PATIENCE
 ) -> AsyncIterator[Bench]:
-    told: list[tuple[str, dict[str, object]]] = []
-
-    def observe(event: str, /, **facts: object) -> None:
-        told.append((event, facts))
-
+    world = Bench()
     async with (
-        service_bus(queues=specs) as bus,
+        service_bus(queues=specs) as world.bus,
         open_service_bus(
-            connection_string=bus.connection_string,
+            connection_string=world.bus.connection_string,
             queues=[Q],
             lanes=False,
             clock=clock or SystemClock(),
-            observe=observe,
+            observe=world.observe,
             patience=patience,
-        ) as queue,
+        ) as world.queue,
     ):
-        yield Bench(bus, queue, told)
+        yield world
 
 
 @contextlib.asynccontextmanager

@@ -50,8 +50,7 @@ async def test_a_handler_hears_that_its_lock_is_lost_from_a_renewal() -> None:
         await world.send("a", "b")
         first, second = await world.lease()
         world.bus.queue(Q)._entity.complete(_token(world, "a"))  # somebody else ended it
-        while not world.events("lock_lost"):
-            await asyncio.sleep(0.02)
+        await world.until_told("lock_lost")
         assert (first.lease.lost, second.lease.lost) == (True, False)
         assert await world.queue.settle([Complete(first), Complete(second)]) == [False, True]
 
@@ -96,12 +95,7 @@ async def test_a_hop_that_is_sent_again_after_a_lost_answer_is_absorbed() -> Non
         world.bus.fail_next("complete", "com.microsoft:server-busy")
         with pytest.raises(Overloaded):
             await world.queue.settle([Next(delivery, hop)])
-        while True:
-            try:
-                assert await world.queue.settle([Next(delivery, hop)]) == [True]
-                break
-            except Unavailable as error:
-                await asyncio.sleep(error.retry_after or 0.05)
+        assert await world.settle_at_last(Next(delivery, hop)) == [True]
         assert world.bus.happened("duplicate")
         [again] = await world.lease()
         assert (again.envelope.hop, again.body, again.deliveries) == (1, b"next", 1)
@@ -252,7 +246,6 @@ async def test_a_receiver_is_replaced_before_its_replies_run_out_and_what_it_hel
     ) as world:
         await world.send("a")
         [delivery] = await world.lease()
-        while len(world.events("receiver_recycled")) < 2:
-            await asyncio.sleep(0.02)
+        await world.until_told("receiver_recycled", 2)
         assert await world.queue.settle([Complete(delivery)]) == [True]
         assert len(world.bus.queue(Q)) == 0

@@ -130,7 +130,7 @@ class Connection(Generic[Handler]):
             async with asyncio.timeout(self.patience.connect):
                 await handler.__aenter__()
                 await sdk.confirm(handler)
-        except BaseException as error:
+        except BaseException as error:  # also a cancellation leaves no socket behind
             sdk.abort(handler)
             if not isinstance(error, Exception):
                 raise

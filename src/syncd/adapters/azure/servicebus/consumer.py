@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from syncd.adapters.azure.servicebus.connection import LANE_PAUSE, Patience, says_missing
 from syncd.adapters.azure.servicebus.iothread import Reply
 from syncd.adapters.azure.servicebus.leases import HeldLease, held
-from syncd.adapters.azure.servicebus.link import How, Link
+from syncd.adapters.azure.servicebus.link import How, Link, stop
 from syncd.adapters.azure.servicebus.sessions import requires_sessions
 from syncd.adapters.azure.servicebus.shelf import Shelf
 from syncd.adapters.azure.servicebus.skew import Skew
@@ -135,10 +135,11 @@ class Consumer:
 
     async def close(self) -> None:
         """Release what lies here. What was handed out stays locked until its lock runs out."""
+        working = [source.poll for source in self.sources if source.poll is not None]
         if self._service is not None:
-            self._service.cancel()
-        for source in self.sources:
-            source.stop()
+            working.append(self._service)
+        # To their ends: who is connecting lets go of the socket before the client closes all that it knows of.
+        await asyncio.gather(*(stop(task) for task in working))
         for demand in self._demands:
             demand.reply.fail(Unavailable(f"the queue {self.queue} is closing"))
         self._demands.clear()

@@ -104,7 +104,7 @@ class Link:
                 until = until or loop.time() + patience  # connecting takes its own time
                 try:
                     messages = await self._receive(receiver, count, until, gap)
-                except Exception as error:
+                except Exception as error:  # the connection is closed, and the caller hears what the port may tell
                     raise self._connection.failed(error, "receiving") from error
             if messages:
                 self._heard()
@@ -123,7 +123,7 @@ class Link:
         try:
             await self._await_poll(receiver, poll, until, gap)
         except asyncio.CancelledError:
-            await _stop(poll)
+            await stop(poll)
             if not poll.cancelled() and poll.exception() is None:
                 self._kept = poll.result()
             raise
@@ -147,7 +147,7 @@ class Link:
             seen = came
             silent = gap is None and now - self._heard_at >= self._patience.probe_every
             if self._urgent or still >= 2 or silent or (now >= until and not came):
-                await _stop(poll)
+                await stop(poll)
             else:
                 rest = max(until - now, 0.001)
                 await asyncio.wait(
@@ -244,12 +244,12 @@ class Link:
 
     async def _watch(self) -> None:
         while self._held:
-            await asyncio.sleep(
-                WATCH_EVERY
-            )  # real time: what is due is decided by the injected clock, which a test moves
+            # Real time: what is due is decided by the injected clock, which a test moves.
+            await asyncio.sleep(WATCH_EVERY)
             try:
                 await self.look_after()
-            except (SyncdError, NothingThere):  # told by the connection; tried again until the lock has run out
+            except (SyncdError, NothingThere):
+                # The connection has told; it is tried again until the lock has run out.
                 await asyncio.sleep(WATCH_AGAIN)
 
     async def look_after(self) -> None:
@@ -345,7 +345,7 @@ class Link:
                     yield receiver
             except SyncdError:
                 raise
-            except Exception as error:
+            except Exception as error:  # as in `take`
                 raise self._connection.failed(error, "calling") from error
         finally:
             self._turn.release()
@@ -375,7 +375,7 @@ class Link:
         self._connection.proved()
 
 
-async def _stop(poll: asyncio.Task[object]) -> None:
+async def stop(poll: asyncio.Task[object] | asyncio.Task[None]) -> None:
     """Cancel it until it has ended: a read that ends at the same moment swallows the first cancellation (asyncio.wait_for)."""
     while not poll.done():
         poll.cancel()

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from azure.servicebus.exceptions import MessageSizeExceededError, ServiceBusConnectionError, ServiceBusError
+from azure.servicebus.exceptions import ServiceBusConnectionError, ServiceBusError
 
+from syncd.adapters.azure.servicebus import sdk
 from syncd.adapters.azure.servicebus.connection import Connection, Patience, told
 from syncd.domain.errors import Overloaded, SyncdError, TooLarge
 from syncd.ports.observe import Observe
@@ -121,16 +122,17 @@ class Outbox:
     async def _ship(self, parcels: list[_Parcel]) -> None:
         sender = await self._connection.open()
         batch = await sender.create_message_batch()
+        session: str | None = None
         for message in (message for parcel in parcels for message in parcel.messages):
-            try:
-                batch.add_message(message)
-                continue
-            except MessageSizeExceededError:
+            if message.session_id != session and len(batch):  # a batch is of one session
                 await self._send(sender, batch)
                 batch = await sender.create_message_batch()
-            try:
-                batch.add_message(message)
-            except MessageSizeExceededError:
+            session = message.session_id
+            if sdk.add(batch, message):
+                continue
+            await self._send(sender, batch)
+            batch = await sender.create_message_batch()
+            if not sdk.add(batch, message):
                 await self._send(sender, message)  # alone it may pass: on Premium a message may be larger than a batch
         await self._send(sender, batch)
         self._connection.proved()

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
+from azure.servicebus._pyamqp._encode import encode_payload
 from azure.servicebus._pyamqp.constants import SEND_DISPOSITION_ACCEPT, LinkState
 from azure.servicebus._pyamqp.error import AMQPException
 from azure.servicebus._pyamqp.outcomes import Accepted
 from azure.servicebus._pyamqp.receiver import check_disposition_outcome
 
 if TYPE_CHECKING:
-    from azure.servicebus import ServiceBusReceivedMessage
+    from azure.servicebus import ServiceBusMessage, ServiceBusMessageBatch, ServiceBusReceivedMessage
     from azure.servicebus.aio import ServiceBusReceiver, ServiceBusSender
 
 
@@ -59,6 +60,25 @@ async def drain(receiver: ServiceBusReceiver) -> None:
         await inside._amqp_transport.drain_and_release_messages_async(inside._handler)
 
 
+def add(batch: ServiceBusMessageBatch, message: ServiceBusMessage) -> bool:
+    """Put a message into a batch; False where it does not fit. As `add_message`, which encodes each message twice: once for its size
+    and once for the batch, and encoding is most of what a send costs (0.1 ms)."""
+    inside = _inside(batch)
+    transport = inside._amqp_transport
+    outgoing = transport.to_outgoing_amqp_message(message.raw_amqp_message)
+    encoded = encode_payload(bytearray(), outgoing)
+    size = inside._size + len(encoded) + (5 if len(encoded) < 256 else 8)
+    if size > batch.max_size_in_bytes:
+        return False
+    if not inside._count:
+        transport.set_batch_envelope_properties(inside._message, message.message_id, message.session_id, None)
+    inside._message[5].append(encoded)
+    inside._messages.append(message)
+    inside._size = size
+    inside._count += 1
+    return True
+
+
 async def complete(
     receiver: ServiceBusReceiver, messages: Sequence[ServiceBusReceivedMessage], timeout: float
 ) -> list[bool | Exception | None]:
@@ -94,6 +114,7 @@ async def complete(
     return answers
 
 
+# Any: what the SDK's inside holds and the broker said.
 def _outcome(inside: Any, delivery_id: int, outcome: Any) -> bool | Exception:
     try:
         check_disposition_outcome(delivery_id, outcome, SEND_DISPOSITION_ACCEPT)
@@ -178,6 +199,6 @@ def cut(socket: asyncio.StreamWriter | None) -> None:
             socket.transport.abort()
 
 
+# Any: what is reached for here is, by definition, in no type.
 def _inside(thing: object) -> Any:
-    """Any: what is reached for here is, by definition, in no type."""
     return thing

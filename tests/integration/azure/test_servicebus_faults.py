@@ -35,6 +35,23 @@ async def test_a_broker_that_is_gone_and_back_loses_nothing_and_is_told_once() -
         assert world.events("broker_back")
 
 
+async def test_a_broker_that_was_gone_for_longer_than_the_lock_gives_the_message_to_the_next_and_keeps_the_count() -> (
+    None
+):
+    async with bench() as world:
+        await world.send("a")
+        [held] = await world.lease()
+        world.bus.refuse()
+        with pytest.raises(Unavailable):
+            await world.lease(wait=5.0)
+        world.bus.advance(61.0)  # the lock was 60 s
+        await world.bus.accept()
+        [again] = await world.at_last(lambda: world.lease(wait=5.0))
+        assert (again.envelope.origin_id, again.deliveries) == ("a", 2)
+        assert await world.settle_at_last(Complete(held)) == [False]
+        assert await world.settle_at_last(Complete(again)) == [True]
+
+
 async def test_a_lease_that_waits_hears_that_the_broker_is_gone() -> None:
     async with bench() as world:
         await world.send("first")

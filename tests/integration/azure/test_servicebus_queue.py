@@ -102,6 +102,14 @@ async def test_a_hop_that_is_sent_again_after_a_lost_answer_is_absorbed() -> Non
         assert len(world.bus.queue(Q)) == 1
 
 
+async def test_of_two_settlements_of_one_delivery_at_once_one_is_done() -> None:
+    async with bench() as world:
+        await world.send("a")
+        [delivery] = await world.lease()
+        assert await world.queue.settle([Complete(delivery), Release(delivery)]) == [True, False]
+        assert len(world.bus.queue(Q)) == 0
+
+
 async def test_messages_of_busy_groups_wait_here_and_go_back_uncounted_when_nobody_asks() -> None:
     async with bench(patience=replace(PATIENCE, unasked=0.1)) as world:
         await world.queue.send(Q, [Message(Envelope(kind="t", origin_id="a", group="g"), b"")])

@@ -128,13 +128,18 @@ class ServiceBusQueue:
         lease = held(settlement.delivery)
         if lease.lost:
             return lease.settled_by is settlement
-        if isinstance(settlement, Next):
-            sending = self._of(self._sendings, settlement.delivery.queue)
-            await sending.send_next(settlement.message, session=lease.session)
-        how = How.RELEASE if isinstance(settlement, Release) else How.COMPLETE
-        done = await lease.link.settle(lease, how)
-        if done:
-            lease.settled_by = settlement
+        if lease.settled_by is not None:
+            return False  # another settlement of it is under way
+        lease.settled_by = settlement
+        done = False
+        try:
+            if isinstance(settlement, Next):
+                sending = self._of(self._sendings, settlement.delivery.queue)
+                await sending.send_next(settlement.message, session=lease.session)
+            done = await lease.link.settle(lease, How.RELEASE if isinstance(settlement, Release) else How.COMPLETE)
+        finally:
+            if not done:
+                lease.settled_by = None
         return done
 
     def abandon(self, delivery: Delivery) -> None:

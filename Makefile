@@ -20,8 +20,13 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1 - /p' $(MAKEFILE_LIST) | while IFS= read -r line; do \
 		printf '  make %-8s %s\n' "$${line%% - *}" "$${line#* - }"; done
 
-demo: $(VENV)/.run ## a daemon of its own keeps two sample systems in step, is killed in the middle, and shows the books; then the status page (DEMO_EXIT=1: no page)
+demo: $(VENV)/$(if $(filter azure,$(BACKEND)),.dev,.run) ## a daemon of its own keeps two sample systems in step, is killed in the middle, and shows the books; then the status page (DEMO_EXIT=1: no page; BACKEND=azure: 3 replicas on doubles of Azure's services)
+ifeq ($(BACKEND),azure)
+	@.ci/prerequisites redis-server node npm
+	@exec $(BIN)/python -m tests.wire stack -- $(BIN)/syncd demo --services --replicas 3
+else
 	@exec $(BIN)/syncd demo
+endif
 
 run: $(VENV)/.run ## the daemon with config/syncd.toml (CONFIG=... for another file)
 	@exec $(BIN)/syncd run --config $(CONFIG)

@@ -121,8 +121,10 @@ def main(arguments: Sequence[str]) -> int:
 
 async def _serve(options: argparse.Namespace) -> int:
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    # From a terminal a command gets Ctrl-C as well, and ends in its own time.
+    loop.add_signal_handler(signal.SIGINT, (lambda: None) if options.command else stop.set)
     with TemporaryDirectory(prefix="syncd-wire-") as directory:
         async with stack(Path(directory), lock=options.lock_duration, latency=options.latency) as running:
             command = [part for part in options.command if part != "--"]

@@ -4,7 +4,8 @@ tour          its directory, its signals, its exit code
 story         what happens, in order
 acts          what people do meanwhile: an edit, two conflicts, a repair
 cast          the processes that take part
-processes     children, none of which outlives the tour
+processes     children, none of which outlives the tour    replicas   the daemons
+services      what daemons share, where the environment names it
 
 crm           a sample system with webhooks (crmhooks)      maillist   another one, with other manners
 system        what both have in common                      contacts   what they hold

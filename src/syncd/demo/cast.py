@@ -1,22 +1,21 @@
-"""Who plays in the tour: the daemon, two systems that it keeps in step, and a sender of webhooks. Each is a process of its own."""
+"""Who plays in the tour: one daemon or several, two systems to keep in step, and a sender of webhooks. Each is a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import secrets
-import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from syncd.demo.connections import CRM, CRM_HOOK, GITHUB_HOOK, MAIL
 from syncd.demo.processes import Child, free_ports
-from syncd.demo.readback import LOOK, Api
+from syncd.demo.readback import Api
+from syncd.demo.replicas import START_WITHIN, Replica
 from syncd.domain.errors import SyncdError
 from syncd.domain.jsontypes import JsonObject
 
-#: Seconds that one start may take; the machine may be busy.
-START_WITHIN = 60.0
 #: Requests that the mail list takes, and in how many seconds: the low limit of the tour.
 MAIL_QUOTA, MAIL_WINDOW = 140, 2
 #: Seconds that a page of the CRM takes, and that a request to the mail list takes.
@@ -27,45 +26,41 @@ PAGES = 20
 CRM_REFUSES = 9
 #: Seconds in which GitHub's events happen.
 SENDING_TIME = 6.0
-_TOKEN_FILE = "admin-token"
-
-#: The daemon's configuration. Every request is charged to these limits, which are above what the systems take; theirs are lower.
-_CONFIGURATION = """\
-[http]
-host = "127.0.0.1"
-port = {port}
-outgoing_timeout = 3
-
-[daemon]
-data_dir = "{data}"
-
-[limits]
-tenant = 60000
-integrations = {{ rest = 30000 }}
-operations = {{ create = 30000, update = 30000, delete = 30000, fetch = 30000 }}
-"""
 
 
 class Cast:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, replicas: int, services: Mapping[str, str]) -> None:
         self.directory = directory
-        self.data = directory / "data"
-        self.token_file = self.data / _TOKEN_FILE
-        self.log = directory / "daemon.log"
+        self.token_file = directory / "admin-token"
+        self.token_file.touch(0o600)
+        self.token_file.write_text(secrets.token_urlsafe(32), encoding="utf-8")
+        self.shared = bool(services)
+        """Daemons keep everything in services, and nothing in their directories."""
+        self._log = directory / "systems.log"
         self._sender_log, self._hook_log = directory / "sender.jsonl", directory / "crm-webhooks.jsonl"
-        self._port, self._crm_port, self._mail_port = free_ports(3)
-        self.url = f"http://127.0.0.1:{self._port}"
+        self._crm_port, self._mail_port, *ports = free_ports(2 + replicas)
+        self.replicas = [
+            Replica(
+                number=number,
+                of=replicas,
+                port=port,
+                directory=directory,
+                token_file=self.token_file,
+                services=services,
+            )
+            for number, port in enumerate(ports, 1)
+        ]
+        self.urls = [replica.url for replica in self.replicas]
         self.crm_url, self.mail_url = f"http://127.0.0.1:{self._crm_port}", f"http://127.0.0.1:{self._mail_port}"
         self.crm_key, self.mail_key, self.desk_token = (secrets.token_urlsafe(24) for _ in range(3))
         self.github_secret, self.crm_secret = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-        self._daemon: Child | None = None
         self._sender: Child | None = None
         self._systems: list[Child] = []
 
     @property
-    def daemon(self) -> Child:
-        assert self._daemon is not None
-        return self._daemon
+    def doomed(self) -> Replica:
+        """The daemon that is killed."""
+        return self.replicas[0]
 
     @property
     def sender(self) -> Child:
@@ -74,21 +69,9 @@ class Cast:
 
     # -- entrances --
 
-    async def start_daemon(self, api: Api) -> float:
-        """The seconds until it was ready. Raises SyncdError with the end of its log."""
-        began = time.monotonic()
-        configuration = self.directory / "syncd.toml"
-        configuration.write_text(_CONFIGURATION.format(port=self._port, data=self.data), encoding="utf-8")
-        self._daemon = await Child.start(
-            ["-m", "syncd", "run", "--config", str(configuration)], cwd=self.directory, log=self.log
-        )
-        while not await api.ready():
-            if not self._daemon.running:
-                raise SyncdError(f"the daemon ended with {self._daemon.process.returncode}:\n{self.tail()}")
-            if time.monotonic() - began > START_WITHIN:
-                raise SyncdError(f"the daemon was not ready within {START_WITHIN:g} s:\n{self.tail()}")
-            await asyncio.sleep(LOOK)  # without a notify socket a start gives no signal
-        return time.monotonic() - began
+    async def start_daemons(self, api: Api) -> float:
+        """The seconds until all were ready. Raises SyncdError with the end of a log."""
+        return max(await asyncio.gather(*(replica.start(api) for replica in self.replicas)))
 
     async def start_systems(self, contacts: int) -> None:
         """Both listen when it returns."""
@@ -103,7 +86,7 @@ class Cast:
             "quotaSeconds": 10,
             "refuses": CRM_REFUSES,
             "hooks": {
-                "url": f"{self.url}/webhooks/{CRM_HOOK}/events",
+                "urls": [f"{url}/webhooks/{CRM_HOOK}/events" for url in self.urls],
                 "secret": self.crm_secret,
                 "log": str(self._hook_log),
             },
@@ -119,7 +102,7 @@ class Cast:
 
     async def start_sender(self, events: int) -> Child:
         order: JsonObject = {
-            "url": f"{self.url}/webhooks/{GITHUB_HOOK}/events",
+            "urls": [f"{url}/webhooks/{GITHUB_HOOK}/events" for url in self.urls],
             "secret": self.github_secret,
             "log": str(self._sender_log),
             "count": events,
@@ -143,7 +126,7 @@ class Cast:
             raise SyncdError(f"the {name} did not start:\n{self.tail()}")
 
     async def _ordered(self, module: str, order: JsonObject) -> Child:
-        child = await Child.start(["-m", f"syncd.demo.{module}"], cwd=self.directory, log=self.log, pipes=True)
+        child = await Child.start(["-m", f"syncd.demo.{module}"], cwd=self.directory, log=self._log, pipes=True)
         assert child.process.stdin is not None
         child.process.stdin.write(json.dumps(order).encode() + b"\n")
         child.process.stdin.close()
@@ -152,7 +135,26 @@ class Cast:
     # -- what they wrote --
 
     def tail(self) -> str:
-        return self.log.read_text(errors="replace")[-3000:]
+        """The end of every log."""
+        systems = self._log.read_text(errors="replace")[-3000:] if self._log.exists() else ""
+        return "\n".join(text for text in (*(replica.tail() for replica in self.replicas), systems) if text)
+
+    def alive(self) -> None:
+        """Raises SyncdError where a daemon is not."""
+        for replica in self.replicas:
+            if not replica.child.running:
+                code = replica.child.process.returncode
+                raise SyncdError(f"the daemon ended by itself with {code}:\n{replica.tail()}")
+
+    async def ended(self) -> None:
+        """Wait until a daemon ends by itself, which is an error. Raises SyncdError."""
+        waiting = [asyncio.create_task(replica.child.process.wait()) for replica in self.replicas]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waiting:
+                one.cancel()
+        self.alive()
 
     def sent(self) -> list[JsonObject]:
         """The sender's log."""
@@ -172,17 +174,19 @@ class Cast:
     # -- exits --
 
     def kill_now(self) -> None:
-        for child in (self._sender, self._daemon, *self._systems):
+        for child in (self._sender, *self._daemons(), *self._systems):
             if child is not None:
                 child.kill_now()
 
     async def leave(self) -> None:
-        """The daemon in order, so that nothing it says to the systems meets a closed door."""
+        """The daemons in order, so that nothing they say to the systems meets a closed door."""
         if self._sender is not None:
             await self._sender.kill9()
-        if self._daemon is not None:
-            await self._daemon.stop()
+        await asyncio.gather(*(daemon.stop() for daemon in self._daemons()))
         await asyncio.gather(*(system.stop() for system in self._systems))
+
+    def _daemons(self) -> list[Child]:
+        return [replica.child for replica in self.replicas if replica.started]
 
 
 def _lines(path: Path) -> list[JsonObject]:

@@ -4,7 +4,7 @@
     POST   /api/contacts                                201; an Idempotency-Key that came before answers what it made
     GET | PATCH | DELETE /api/contacts/{id}             ETag, If-Match
 
-Each change, whoever made it, is told by a signed webhook (crmhooks). Its order: {port, key, desk, log, hooks {url, secret, log}, contacts,
+Each change, whoever made it, is told by a signed webhook (crmhooks). Its order: {port, key, desk, log, hooks {urls, secret, log}, contacts,
 seed, pageTime, pageSize, quota, quotaSeconds, refuses}.
 """
 
@@ -199,7 +199,7 @@ def _fields(body: JsonObject) -> JsonObject:
 
 def application(order: JsonObject) -> web.Application:
     told = order["hooks"]
-    hooks = Hooks(url=told["url"], secret=told["secret"], log=Lines(Path(told["log"])))
+    hooks = Hooks(urls=told["urls"], secret=told["secret"], log=Lines(Path(told["log"])))
     crm = Crm(hooks=hooks, made_up=Contacts(order["seed"]), page_time=order["pageTime"], page_size=order["pageSize"])
     crm.fill(order["contacts"])
     guard = guarded(

@@ -1,6 +1,7 @@
 """The CRM's webhooks: every change of a contact is told, signed, and told again until it is answered 2xx.
 
 The signature is a plain HMAC-SHA256 over `<time>.<body>`; those of one contact go out in their order.
+Each try goes to the next of `urls`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import random
 import time
 import uuid
 from collections import defaultdict
+from collections.abc import Sequence
+from itertools import cycle
 
 import aiohttp
 
@@ -32,8 +35,8 @@ FIRST_WAIT, MOST_WAIT, TIMEOUT = 0.05, 0.5, 10.0
 
 
 class Hooks:
-    def __init__(self, *, url: str, secret: str, log: Lines) -> None:
-        self._url, self._secret, self._log = url, secret.encode(), log
+    def __init__(self, *, urls: Sequence[str], secret: str, log: Lines) -> None:
+        self._urls, self._secret, self._log = cycle(urls), secret.encode(), log
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._open = asyncio.Event()
@@ -85,7 +88,9 @@ class Hooks:
     async def _once(self, contact_id: str, delivery: str, body: bytes) -> bool:
         self._log.write(what="sending", delivery=delivery, contact=contact_id)
         try:
-            async with self._connected().post(self._url, data=body, headers=self._headers(delivery, body)) as answer:
+            async with self._connected().post(
+                next(self._urls), data=body, headers=self._headers(delivery, body)
+            ) as answer:
                 said = await answer.read()
                 if not 200 <= answer.status < 300:
                     self._log.write(what="failed", delivery=delivery, why=f"answered {answer.status}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,10 +21,11 @@ LOOK = 0.05
 
 
 class Api:
-    """`token_file`: where the daemon keeps the admin token that it made at its first start."""
+    """Asks one of several daemons, and stays with it until nobody answers there. `token_file`: where their admin token is."""
 
-    def __init__(self, url: str, token_file: Path) -> None:
-        self._url = url
+    def __init__(self, urls: Sequence[str], token_file: Path) -> None:
+        self._urls = urls
+        self._asked = 0
         self._token_file = token_file
         # A kept connection would be a broken one after the kill.
         self._session = aiohttp.ClientSession(
@@ -39,10 +40,10 @@ class Api:
     ) -> None:
         await self._session.close()
 
-    async def ready(self) -> bool:
-        """Does /readyz answer 200 now?"""
+    async def ready(self, url: str) -> bool:
+        """Does /readyz of that daemon answer 200 now?"""
         with suppress(aiohttp.ClientError, TimeoutError, OSError):
-            async with self._session.get(f"{self._url}/readyz") as answer:
+            async with self._session.get(f"{url}/readyz") as answer:
                 return answer.status == 200
         return False
 
@@ -50,10 +51,22 @@ class Api:
         self, method: str, path: str, body: JsonObject | None = None, query: Mapping[str, str] | None = None
     ) -> JsonObject:
         """Raises SyncdError with what was said instead of a 2xx, aiohttp.ClientError where nobody answers."""
+        for _ in self._urls[1:]:
+            asked = self._asked
+            try:
+                return await self._ask(asked, method, path, body, query)
+            except aiohttp.ClientConnectorError:  # nobody listens: nothing was asked, and the next one can be
+                if self._asked == asked:
+                    self._asked = (asked + 1) % len(self._urls)
+        return await self._ask(self._asked, method, path, body, query)
+
+    async def _ask(
+        self, asked: int, method: str, path: str, body: JsonObject | None, query: Mapping[str, str] | None
+    ) -> JsonObject:
         token = await asyncio.to_thread(self._token_file.read_text)
         async with self._session.request(
             method,
-            f"{self._url}/api/v1{path}",
+            f"{self._urls[asked]}/api/v1{path}",
             json=body,
             params=query or {},
             headers={"Authorization": f"Bearer {token.strip()}"},
@@ -68,7 +81,7 @@ class Api:
         return items
 
     async def waiting(self) -> int:
-        """Messages that are ready, leased or scheduled."""
+        """Messages that are ready, leased or scheduled, as far as the backend counts them."""
         return sum(
             int(queue[state] or 0) for queue in await self.queues() for state in ("ready", "leased", "scheduled")
         )

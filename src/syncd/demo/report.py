@@ -27,6 +27,8 @@ class Report:
     """Results of the tasks: {status, counts}."""
     glimpsed: Glimpsed
     acts: Acts
+    shared: bool
+    """On services, which cannot count everything."""
 
     @property
     def lost(self) -> int:
@@ -80,6 +82,7 @@ async def read_back(cast: Cast, story: Story, *, api: Api, crm: Desk, mail: Desk
         pushed=await _result(api, story.pushed),
         glimpsed=story.seen,
         acts=story.acts,
+        shared=cast.shared,
     )
 
 
@@ -100,7 +103,7 @@ def show(report: Report, narrator: Narrator) -> None:
             (
                 "  tries, without an answer, repeated",
                 f"{github.tries:,}, {github.unanswered:,}, {github.duplicates:,}",
-                "its log",
+                "its log; Service Bus tells only some repeats" if report.shared else "its log",
             ),
             (
                 "webhooks of the CRM",
@@ -131,9 +134,15 @@ def show(report: Report, narrator: Narrator) -> None:
             ),
             ("conflicts", f"{contacts.by_rule:,} by rule, {contacts.open:,} for a person", "API, conflicts"),
             ("parked, repaired, replayed", f"{report.acts.repaired:,}", "API, parked messages"),
-            ("waiting, parked", f"{github.waiting:,}, {github.parked:,}", "API, queues"),
+            (
+                "waiting, parked",
+                f"{github.waiting:,}, {github.parked:,}",
+                "API, queues, counted by peeking" if report.shared else "API, queues",
+            ),
         ],
     )
+    if github.uncounted:
+        narrator.result(f"Not counted, because the backend cannot: {', '.join(github.uncounted)}.")
     narrator.result(report.sentence, "bold red" if report.problems else "bold green")
     for problem in report.problems:
         narrator.result(f"Wrong: {problem}.", "red")

@@ -1,7 +1,8 @@
 """The sender, a process of its own (`python -m syncd.demo.sender`): it delivers as a provider does.
 
-Its order comes as one JSON object on standard input: {url, secret, log, count, seconds, seed, since}. A 2xx is the only thing that ends a
+Its order comes as one JSON object on standard input: {urls, secret, log, count, seconds, seed, since}. A 2xx is the only thing that ends a
 delivery: whatever else happens, nobody listening included, it is tried again. Events of one issue are sent in their order.
+Each try goes to the next of `urls`, as behind a load balancer that notices nothing.
 Every try and every answer is a line of its log, and the same line goes to standard output for whoever watches.
 """
 
@@ -14,9 +15,10 @@ import json
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import cycle
 from pathlib import Path
 from typing import TextIO
 
@@ -56,9 +58,9 @@ class Log:
 
 
 class Sender:
-    def __init__(self, session: aiohttp.ClientSession, *, url: str, secret: str, log: Log) -> None:
+    def __init__(self, session: aiohttp.ClientSession, *, urls: Sequence[str], secret: str, log: Log) -> None:
         self._session = session
-        self._url = url
+        self._urls = cycle(urls)
         self._secret = secret.encode()
         self._log = log
 
@@ -76,7 +78,9 @@ class Sender:
     async def _once(self, delivery: Delivery) -> bool:
         self._log.write("sending", delivery)
         try:
-            async with self._session.post(self._url, data=delivery.body, headers=self._headers(delivery)) as answer:
+            async with self._session.post(
+                next(self._urls), data=delivery.body, headers=self._headers(delivery)
+            ) as answer:
                 body = await answer.read()
                 if not 200 <= answer.status < 300:
                     said = body[:200].decode(errors="replace")
@@ -109,7 +113,7 @@ async def send_all(order: JsonObject, log: Log) -> None:
     pace, begun = order["seconds"] / max(1, len(planned)), time.monotonic()
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
-        sender = Sender(session, url=order["url"], secret=order["secret"], log=log)
+        sender = Sender(session, urls=order["urls"], secret=order["secret"], log=log)
 
         async def worker() -> None:
             for place, delivery in left:

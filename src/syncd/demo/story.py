@@ -75,14 +75,21 @@ class Story:
         await self._open()
         async with self._watched():
             await self._middle()
-            await self._kill_and_restart()
+            await self._restart()
             await self.acts.play()
             await self._rest()
 
     async def _open(self) -> None:
         say, cast, sizes = self._narrator.say, self._cast, self._sizes
-        took = await cast.start_daemon(self._api)
-        say(f"1. The daemon runs (process {cast.daemon.process.pid}), ready after {took:.1f} s, in {cast.data}")
+        took = await cast.start_daemons(self._api)
+        pids = ", ".join(str(replica.child.process.pid) for replica in cast.replicas)
+        if cast.shared:
+            say(f"1. {self._daemons} (process {pids}), ready after {took:.1f} s, on the Service Bus,")
+            say(
+                "   Cosmos DB, Key Vault, Redis and Blob Storage that the environment names. Nothing is kept beside them."
+            )
+        else:
+            say(f"1. The daemon runs (process {pids}), ready after {took:.1f} s, in {cast.doomed.data}")
         await cast.start_systems(sizes.contacts)
         say(f"2. A CRM with {sizes.contacts:,} contacts and an empty mail list run, in processes of their own.")
         await self._connect()
@@ -116,28 +123,35 @@ class Story:
             if pulled >= _LATEST or (pulled >= _PULLED and far and writing):
                 break
             await asyncio.sleep(LOOK)  # what another process does gives no signal here
-        await self._cast.daemon.kill9()
-        say = self._narrator.say
+        await self._cast.doomed.child.kill9()
+        say, others = self._narrator.say, len(self._cast.replicas) - 1
+        whom, then = ("", "Nobody listens.") if not others else (f" of {self._cast.doomed.name}", "The others go on.")
         say(
-            f"4. kill -9, at {self._sending.delivered:,} of {sizes.events:,} webhooks, {listed:,} of {sizes.contacts:,} contacts pulled,",
+            f"4. kill -9{whom}, at {self._sending.delivered:,} of {sizes.events:,} webhooks, {listed:,} of {sizes.contacts:,} contacts pulled,",
             "bold red",
         )
-        say(f"   {members:,} on the mail list, and {writing} writes on their way to it. Nobody listens.", "bold red")
+        say(f"   {members:,} on the mail list, and {writing} writes on their way to it. {then}", "bold red")
 
-    async def _kill_and_restart(self) -> None:
+    async def _restart(self) -> None:
+        cast, say = self._cast, self._narrator.say
         killed = time.monotonic()
-        await self._cast.start_daemon(self._api)
+        await cast.doomed.start(self._api)
+        took = time.monotonic() - killed
         waiting = await self._api.waiting()
-        say, took = self._narrator.say, time.monotonic() - killed
-        pid, lost = self._cast.daemon.process.pid, self._sending.unanswered
-        say(
-            f"5. Back after {took:.1f} s on the same directory (process {pid}). {waiting:,} messages wait there;",
-            "bold green",
-        )
-        say(
-            f"   webhooks in flight: {lost:,}, sent again. A write in flight is looked for before it is repeated.",
-            "bold green",
-        )
+        pid, lost = cast.doomed.child.process.pid, self._sending.unanswered
+        if cast.shared:
+            say(f"5. Back after {took:.1f} s (process {pid}). {waiting:,} messages wait in the queues;", "bold green")
+            say(f"   webhooks in flight: {lost:,}, sent again. What it had in hand comes back when its", "bold green")
+            say("   locks end. A write in flight is looked for before it is repeated.", "bold green")
+        else:
+            say(
+                f"5. Back after {took:.1f} s on the same directory (process {pid}). {waiting:,} messages wait there;",
+                "bold green",
+            )
+            say(
+                f"   webhooks in flight: {lost:,}, sent again. A write in flight is looked for before it is repeated.",
+                "bold green",
+            )
         say("6. Meanwhile people work:")
 
     async def _rest(self) -> None:
@@ -175,9 +189,13 @@ class Story:
         there = await self._crm.status()
         return not there["living"] and not there["hooksWaiting"] and await self._api.waiting() == 0
 
+    @property
+    def _daemons(self) -> str:
+        count = len(self._cast.replicas)
+        return "A daemon runs" if count == 1 else f"{count} replicas run"
+
     def _alive(self) -> None:
-        if not self._cast.daemon.running:
-            raise SyncdError(f"the daemon ended by itself:\n{self._cast.tail()}")
+        self._cast.alive()
 
     # -- bars --
 

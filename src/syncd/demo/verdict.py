@@ -15,6 +15,7 @@ from syncd.domain.times import iso, parse
 
 #: Effects by which an event rightly leaves no version of its own: something newer was there already.
 _WITHOUT_VERSION = "outdated"
+_STATES = ("ready", "leased", "scheduled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,8 @@ class Verdict:
     expected_entities: int
     waiting: int
     """Messages of all queues that are ready, leased or scheduled."""
+    uncounted: tuple[str, ...]
+    """Queues and states of which the backend cannot say how many messages there are."""
     parked: int
     problems: tuple[str, ...]
 
@@ -77,7 +80,8 @@ def judge(log: Iterable[JsonObject], seen: Seen, *, planned: int) -> Verdict:
     foreign = set(rows) - set(tried)
     unprocessed = sum(row["status"] != "processed" for row in seen.rows)
     effects = _Effects(tried.values(), seen)
-    waiting = sum(int(queue[state] or 0) for queue in seen.queues for state in ("ready", "leased", "scheduled"))
+    figures = [(f"{queue['name']} ({state})", queue[state]) for queue in seen.queues for state in _STATES]
+    waiting = sum(int(count or 0) for _, count in figures)
     parked = sum(int(queue["dead"] or 0) for queue in seen.queues)
 
     found = (
@@ -109,6 +113,7 @@ def judge(log: Iterable[JsonObject], seen: Seen, *, planned: int) -> Verdict:
         versions=sum(entity["version"] for entity in seen.entities),
         expected_entities=len(effects.expected),
         waiting=waiting,
+        uncounted=tuple(name for name, count in figures if count is None),
         parked=parked,
         problems=tuple(text for count, text in found if count),
     )

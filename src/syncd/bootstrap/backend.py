@@ -55,9 +55,14 @@ async def open_backend(
     looks: list[Look] = []
 
     def watched(name: str, port: Port) -> Port:
-        part = PartHealth(name)
+        part = PartHealth(name, clock)
         looks.append(part.look)
         return part.watch(port)
+
+    async def redis_limiter() -> Limiter:
+        limiter = await _of(services).limiter()
+        looks.append(limiter.health)  # cut off from Redis it answers all the same, from its share
+        return limiter
 
     async with AsyncExitStack() as stack:
         store: Store | None = None
@@ -86,9 +91,7 @@ async def open_backend(
             vault=await _embedded_vault(settings, _of(store).engine, clock)
             if backend.vault == "embedded"
             else watched("vault", await _of(services).vault()),
-            limiter=EmbeddedLimiter(clock=clock)
-            if backend.limiter == "embedded"
-            else watched("limiter", await _of(services).limiter()),
+            limiter=EmbeddedLimiter(clock=clock) if backend.limiter == "embedded" else await redis_limiter(),
             blobs=await stack.enter_async_context(open_blobs(directory / "blobs"))
             if backend.blobs == "embedded"
             else watched("blobs", await _of(services).blobs()),

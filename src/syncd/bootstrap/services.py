@@ -11,10 +11,10 @@ from syncd.settings import Settings
 if TYPE_CHECKING:
     from syncd.adapters.azure.cosmos.client import Options
     from syncd.adapters.azure.identity import Credential
+    from syncd.adapters.redis.limiter import RedisLimiter
     from syncd.ports.blobs import Blobs
     from syncd.ports.clock import Clock
     from syncd.ports.documents import Documents
-    from syncd.ports.limiter import Limiter
     from syncd.ports.observe import Observe
     from syncd.ports.queue import Queue
     from syncd.ports.vault import Vault
@@ -79,7 +79,7 @@ class Services:
             )
         )
 
-    async def limiter(self) -> Limiter:
+    async def limiter(self) -> RedisLimiter:
         from syncd.adapters.redis.limiter import open_redis_limiter
 
         given, limits = self._settings.redis, self._settings.limits

@@ -44,7 +44,7 @@ class LimitSettings(Section):
         0.1,
         "Share of each limit kept free for replicas that are cut off from the shared limiter.",
         least=0,
-        most=1,
+        most=0.9,
         restart=True,
     )
     max_replicas: Whole = setting(

@@ -270,7 +270,8 @@ class Consumer:
                 source.live = bool(answer)
                 if len(answer) >= wanted[source.lane]:
                     full.append(source)
-                await self._shelve(source, answer)
+                self._shelve(source, answer)
+        await self._check_clock()
         if errors and not len(self._shelf):
             raise errors[0]
         return full if self._unmet() else []
@@ -299,7 +300,8 @@ class Consumer:
                 messages = await source.link.take(1, 60.0)
                 if messages:
                     source.live = True
-                    await self._shelve(source, messages)
+                    self._shelve(source, messages)
+                    await self._check_clock()
                     return
         except SyncdError as error:
             if not await source.serve_sessions(error) and not self._is_absent(source, error):
@@ -318,7 +320,7 @@ class Consumer:
         self._observe("lane_absent", entity=source.link.entity)
         return True
 
-    async def _shelve(self, source: Source, messages: Sequence[ServiceBusReceivedMessage]) -> None:
+    def _shelve(self, source: Source, messages: Sequence[ServiceBusReceivedMessage]) -> None:
         now, monotonic = self._clock.now(), self._clock.monotonic
         for message in messages:
             read = self._wire.incoming(self.queue, message)
@@ -342,6 +344,9 @@ class Consumer:
             source.link.hold(lease)
             delivery = Delivery(self.queue, read.envelope, read.body, lease, read.deliveries, read.enqueued)
             self._shelf.put(source.lane, delivery, due=read.due, sequence=read.sequence)
+
+    async def _check_clock(self) -> None:
+        """Give everything back, uncounted, while the clocks differ too much. Raises Unavailable with the reason."""
         reason = self.skew.excess
         if reason is not None:
             self.skew.forget()

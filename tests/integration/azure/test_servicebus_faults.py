@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 
 import pytest
 
+from syncd.adapters.embedded.clock import SystemClock
 from syncd.domain.errors import Overloaded, Unavailable
 from syncd.ports.queue import Complete
 from tests.integration.azure.servicebus_world import Q, bench, message
@@ -163,3 +165,12 @@ async def test_an_entity_that_is_missing_or_disabled_is_named_until_it_is_back(h
             world.bus.add_queue(QueueSpec(name=Q))
         await world.send_at_last("after")
         assert await world.drained(1) == {"after"}
+
+
+@pytest.mark.parametrize("milliseconds", range(0, 30, 3))
+async def test_a_stop_in_the_middle_of_connecting_leaves_no_socket_open(milliseconds: int) -> None:
+    async with bench() as world:
+        leasing = asyncio.create_task(world.lease(wait=30.0))
+        await SystemClock().sleep(milliseconds / 1000)  # any moment of the handshake will do, and each is another one
+        leasing.cancel()
+    gc.collect()  # a socket that is still open warns, and a warning is an error

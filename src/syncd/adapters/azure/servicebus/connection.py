@@ -126,12 +126,15 @@ class Connection(Generic[Handler]):
         if self._error is not None and now < self._retry_at:
             raise self._again(self._retry_at - now)
         handler = self.make()
+        clients = sdk.clients_of(handler)
         try:
             async with asyncio.timeout(self.patience.connect):
                 await handler.__aenter__()
                 await sdk.confirm(handler)
         except BaseException as error:  # also a cancellation leaves no socket behind
             sdk.abort(handler)
+            for client in clients:
+                sdk.cut(sdk.socket_of(client))
             if not isinstance(error, Exception):
                 raise
             if self.is_nothing(error):

@@ -161,6 +161,20 @@ async def renew_session(receiver: ServiceBusReceiver, timeout: float) -> float:
     return until.timestamp()
 
 
+def clients_of(handler: ServiceBusReceiver | ServiceBusSender) -> list[object]:
+    """A list to which every AMQP client is added that the handler makes from now on. One whose opening is cut off before its session
+    has begun is thrown away with its socket open (`AMQPClientAsync.close_async` looks at the session only)."""
+    inside, made = _inside(handler), list[object]()
+    create = inside._create_handler
+
+    def remember(auth: object) -> None:
+        create(auth)
+        made.append(inside._handler)
+
+    inside._create_handler = remember
+    return made
+
+
 def hasten(handler: ServiceBusReceiver | ServiceBusSender) -> None:
     """Before `close()`: it waits for a task that sleeps for a second at a time (`_keep_alive_async`)."""
     client = _inside(handler)._handler

@@ -17,6 +17,9 @@ from syncd.adapters.embedded.store import FILE_NAME
 from tests.acceptance.process import Daemon
 from tests.acceptance.reading import events
 
+# About the data directory and the embedded store in it.
+pytestmark = pytest.mark.embedded
+
 UNUSABLE, CONFIGURATION = 1, 78
 
 

@@ -135,6 +135,7 @@ def _read_all(descriptor: int) -> bytes:
     return b"".join(pieces)
 
 
+@pytest.mark.embedded
 async def test_a_backup_of_the_running_daemon_starts_as_a_daemon_of_its_own(daemon: Daemon, tmp_path: Path) -> None:
     registration = await daemon.register_github()
     await cli(daemon, "backup", str(tmp_path / "copy"))

@@ -14,6 +14,9 @@ from tests.acceptance.process import Daemon, eventually
 from tests.acceptance.reading import component, events, logged, metric, pages
 from tests.shims.clockshift import ClockShift
 
+# A service refuses requests of a clock that is far off; what then becomes of leases is told by tests on the wire.
+pytestmark = pytest.mark.embedded
+
 HOUR = 3600
 
 

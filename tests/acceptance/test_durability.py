@@ -17,6 +17,9 @@ from tests.acceptance.process import Answer, Daemon, Registration, eventually
 from tests.acceptance.reading import component, events, logged, parked
 from tests.shims import FsyncGate
 
+# About the embedded store and its disk.
+pytestmark = pytest.mark.embedded
+
 #: The store's write-ahead log: what a commit syncs.
 LOG = "syncd.db-wal"
 

@@ -30,7 +30,8 @@ SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.randrange(1, 2**31)
 #: Seconds for which a tick runs: long enough to be hit.
 TICK = 0.1
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 + 10 * KILLS)]
+# Each answer is held against a count of synchronisations of the embedded store.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60 + 10 * KILLS), pytest.mark.embedded]
 
 
 async def test_random_kills_under_load_lose_nothing_and_repeat_nothing(tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ from tests.acceptance import embedding
 from tests.acceptance.process import Daemon, eventually
 from tests.acceptance.reading import logged, parked
 
+# The messages lie in the embedded store before the daemon starts.
+pytestmark = pytest.mark.embedded
+
 #: What `docker stop` waits before it kills.
 DOCKER = 10.0
 

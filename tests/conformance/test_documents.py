@@ -73,6 +73,9 @@ async def test_a_created_document_is_read_back_with_its_fields(documents: Docume
     assert created is not None
     assert found is not None
     assert found.etag == created.etag
+    assert '"' not in found.etag, "it stands between the quotes of an HTTP header"
+    assert found.etag.isascii()
+    assert found.etag.isprintable()
     assert {k: v for k, v in found.data.items() if k != "schema"} == {k: v for k, v in data.items() if k != "schema"}
     assert found.as_json()["id"] == "a"
 

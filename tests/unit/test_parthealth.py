@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from syncd.domain.errors import Conflict, Failure, Unavailable
-from syncd.runtime.parthealth import PartHealth
+from syncd.runtime.parthealth import PATIENCE, PartHealth
+from syncd.testing.clock import FrozenClock
 
 
 class Store:
@@ -12,6 +15,7 @@ class Store:
     def __init__(self) -> None:
         self.raises: Exception | None = None
         self.asked: list[tuple[object, ...]] = []
+        self.asking = asyncio.Event()
 
     async def get(self, *args: object, **kwargs: object) -> str:
         self.asked.append((*args, *kwargs.items()))
@@ -19,12 +23,16 @@ class Store:
             raise self.raises
         return "answer"
 
+    async def hang(self, *, wait: float = 0.0) -> None:
+        self.asking.set()
+        await asyncio.Event().wait()
+
     def abandon(self) -> str:
         return "not a coroutine"
 
 
 async def test_a_part_is_degraded_from_its_first_failure_to_its_next_answer() -> None:
-    store, part = Store(), PartHealth("documents")
+    store, part = Store(), PartHealth("documents", FrozenClock())
     watched = part.watch(store)
     assert await watched.get(1, key=2) == "answer"
     assert store.asked == [(1, ("key", 2))]
@@ -40,7 +48,7 @@ async def test_a_part_is_degraded_from_its_first_failure_to_its_next_answer() ->
 
 
 async def test_an_answer_that_refuses_is_an_answer() -> None:
-    store, part = Store(), PartHealth("documents")
+    store, part = Store(), PartHealth("documents", FrozenClock())
     watched = part.watch(store)
     store.raises = Conflict("somebody was faster")
     with pytest.raises(Conflict):
@@ -48,6 +56,29 @@ async def test_an_answer_that_refuses_is_an_answer() -> None:
     assert part.look().status == "ok"
 
 
+@pytest.mark.parametrize(
+    ("wait", "given_up_after", "status"),
+    [
+        (0.0, PATIENCE + 0.1, "degraded"),
+        (0.0, PATIENCE - 0.1, "ok"),  # as when a request ends because its client has gone
+        (20.0, 20.0, "ok"),  # it was to wait for that long
+        (20.0, 20.1 + PATIENCE, "degraded"),
+    ],
+)
+async def test_a_call_that_its_caller_gave_up_had_no_answer(wait: float, given_up_after: float, status: str) -> None:
+    clock = FrozenClock()
+    store, part = Store(), PartHealth("queue", clock)
+    call = asyncio.create_task(part.watch(store).hang(wait=wait))
+    await store.asking.wait()
+    await clock.advance(given_up_after)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert part.look().status == status
+    await part.watch(store).get()
+    assert part.look().status == "ok"
+
+
 def test_other_attributes_are_those_of_the_port() -> None:
-    watched = PartHealth("documents").watch(Store())
+    watched = PartHealth("documents", FrozenClock()).watch(Store())
     assert (watched.kind, watched.abandon()) == ("a store", "not a coroutine")

@@ -18,6 +18,7 @@ from syncd.domain.errors import SyncdError
 from syncd.ports.blobs import Blobs
 from syncd.ports.clock import Clock
 from syncd.ports.control import Component
+from syncd.ports.deadletters import DeadLetters
 from syncd.ports.documents import Documents
 from syncd.ports.limiter import Limiter
 from syncd.ports.observe import Observe
@@ -37,6 +38,8 @@ Port = TypeVar("Port")
 class Backend:
     documents: Documents
     queue: Queue
+    dead_letters: DeadLetters | None
+    """Those of the queue, where it has its own."""
     vault: Vault
     limiter: Limiter
     blobs: Blobs
@@ -83,11 +86,13 @@ async def open_backend(
             from syncd.bootstrap.services import open_services  # here: what it imports is not needed without services
 
             services = await stack.enter_async_context(open_services(settings, clock=clock, observe=observe))
+        broker = None if backend.queue == "embedded" else watched("queue", await _of(services).queue())
         yield Backend(
             documents=_of(store).documents
             if backend.documents == "embedded"
             else watched("documents", await _of(services).documents()),
-            queue=_of(store).queue if backend.queue == "embedded" else watched("queue", await _of(services).queue()),
+            queue=broker or _of(store).queue,
+            dead_letters=broker,
             vault=await _embedded_vault(settings, _of(store).engine, clock)
             if backend.vault == "embedded"
             else watched("vault", await _of(services).vault()),

@@ -99,7 +99,7 @@ def build_generation(number: int, loaded: Loaded, around: Surroundings) -> Gener
     settings, ports = loaded.settings, around.ports
     flows = build_flows(settings, ports)
     plan = build_plan(settings, ports)
-    jobs = (*build_jobs(settings, ports, plan, flows.exhausted), *around.extra_jobs)
+    jobs = (*build_jobs(settings, ports, plan, flows), *around.extra_jobs)
     roles = frozenset(settings.daemon.roles)
     purged = Purged(documents=ports.documents, blobs=ports.blobs, clock=ports.clock, observe=ports.observe)
     handlers = guarded({**handlers_of(settings, flows), **around.extra_handlers}, purged)

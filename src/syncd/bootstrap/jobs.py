@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 
 from syncd import __version__
+from syncd.bootstrap.flows import Flows
 from syncd.bootstrap.ports import Ports
 from syncd.domain.schedules import parse_schedule
 from syncd.flows.debts import Debts
-from syncd.flows.exhausted import Exhausted
 from syncd.flows.jobs import Job
 from syncd.flows.maintain import Duty, Maintain, store_duties
+from syncd.flows.maintain_deadletters import DrainDeadLetters
 from syncd.flows.plan import Plan
 from syncd.flows.planner import JOB_NAME as SCHEDULER
 from syncd.flows.planner import Planner
@@ -45,9 +46,9 @@ def build_planner(settings: Settings, ports: Ports, plan: Plan) -> Planner:
     )
 
 
-def build_jobs(settings: Settings, ports: Ports, plan: Plan, exhausted: Exhausted) -> tuple[Job, ...]:
+def build_jobs(settings: Settings, ports: Ports, plan: Plan, flows: Flows) -> tuple[Job, ...]:
     """Those that this replica's roles run. Raises Invalid."""
-    jobs = [_maintenance(settings, ports, plan, exhausted)]
+    jobs = [_maintenance(settings, ports, plan, flows)]
     if "scheduler" in settings.daemon.roles:
         jobs.append(_scheduler(settings, plan))
     if "finops" in settings.daemon.roles:
@@ -82,13 +83,18 @@ def _scheduler(settings: Settings, plan: Plan) -> Job:
     )
 
 
-def _maintenance(settings: Settings, ports: Ports, plan: Plan, exhausted: Exhausted) -> Job:
+def _maintenance(settings: Settings, ports: Ports, plan: Plan, flows: Flows) -> Job:
     given = settings.jobs[MAINTENANCE]
     duties = store_duties(documents=ports.documents, queue=ports.queue, blobs=ports.blobs, clock=ports.clock)
     duties.append(Duty("stuck_tasks", plan.revive))
     debts = Debts(documents=ports.documents, queue=ports.queue, clock=ports.clock)
     duties.append(Duty("owed_pushes", debts.remind))
-    duties.append(Duty("exhausted", exhausted.replay))
+    duties.append(Duty("exhausted", flows.exhausted.replay))
+    if ports.dead_letters is not None:
+        drain = DrainDeadLetters(
+            dead_letters=ports.dead_letters, queue=ports.queue, queues=tuple(settings.queues), park=flows.park
+        )
+        duties.append(Duty("dead_letters", drain.drain))
     return Job(
         name=MAINTENANCE,
         schedule=parse_schedule(given.schedule, given.timezone),

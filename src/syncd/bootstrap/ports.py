@@ -25,6 +25,7 @@ from syncd.ports.api import Apis
 from syncd.ports.blobs import Blobs
 from syncd.ports.caller import Caller
 from syncd.ports.clock import Clock
+from syncd.ports.deadletters import DeadLetters
 from syncd.ports.documents import Documents
 from syncd.ports.limiter import Limiter
 from syncd.ports.observe import Observe
@@ -56,6 +57,8 @@ class Ports:
     """This process alone uses the documents, so that leases of an earlier boot are void."""
     looks: tuple[Look, ...]
     """How each part of the backend is, for the probes."""
+    dead_letters: DeadLetters | None = None
+    """The broker's own, where it has any."""
     spooling: Spooling | None = None
     """What keeps webhook events while the queue is away; None where it cannot be away."""
 
@@ -141,6 +144,7 @@ async def open_ports(
             owner=owner,
             sole=backend.sole,
             looks=backend.looks,
+            dead_letters=backend.dead_letters,
             spooling=spooling,
         )
         await asyncio.sleep(0)  # answers that are on their way reach their callers before the adapters close

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from syncd.adapters.redis.limiter import RedisLimiter
     from syncd.ports.blobs import Blobs
     from syncd.ports.clock import Clock
+    from syncd.ports.deadletters import BrokerQueue
     from syncd.ports.documents import Documents
     from syncd.ports.observe import Observe
-    from syncd.ports.queue import Queue
     from syncd.ports.vault import Vault
 
 Value = TypeVar("Value")
@@ -48,7 +48,7 @@ class Services:
             )
         )
 
-    async def queue(self) -> Queue:
+    async def queue(self) -> BrokerQueue:
         from syncd.adapters.azure.servicebus.opening import open_service_bus
 
         given = self._settings.servicebus
@@ -58,6 +58,7 @@ class Services:
                 namespace=given.namespace,
                 credential=None if given.connection_string else await self.credential(),
                 queues=tuple(self._settings.queues),
+                ready=("sync-outbound",) if "webhooks" in self._settings.daemon.roles else (),
                 entities=entities(self._settings),
                 clock=self._clock,
                 observe=self._observe,

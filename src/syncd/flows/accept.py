@@ -1,7 +1,7 @@
 """Accepting a webhook: verify, limit, write once, answer.
 
-This is the hot path. With a warm cache it reads no document and makes one durable write; it parses nothing, because what is not
-stored yet cannot be parked.
+This is the hot path. With a warm cache it makes one durable write and reads no document, or one that is not waited for longer than
+a moment, where the queue cannot tell a duplicate; it parses nothing, because what is not stored yet cannot be parked.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from syncd.domain.events import identify
 from syncd.domain.ids import located, partition_of, ulid
 from syncd.domain.messages import MESSAGE_LIFETIME, Envelope
 from syncd.domain.times import DAY, MINUTE, iso
+from syncd.flows.accept_processed import ProcessedBefore
 from syncd.flows.deadlines import Deadlines
 from syncd.ports.documents import Create, Replace
 from syncd.ports.queue import Message
@@ -90,6 +91,11 @@ class Accept:
         self._spooling = spooling
         self._dedupe_window = dedupe_window
         self._body_dedupe_window = body_dedupe_window
+        self._processed = (
+            None
+            if queue.capabilities.dedupe_window
+            else ProcessedBefore(documents=documents, body_dedupe_window=body_dedupe_window)
+        )
         self._deadlines = Deadlines(enqueue_timeout)
         self._inline_bytes = inline_bytes
         self._sample = rejected_sample
@@ -142,7 +148,8 @@ class Accept:
             headers=_kept(registration.kept_headers, headers),
         )
         message = Message(envelope, body, dedupe_id=identity.dedupe_id, dedupe_window=identity.dedupe_window)
-        duplicate = await self._store(message)
+        known = self._processed is not None and await self._processed.look(identity, body_hash, received_at)
+        duplicate = known or await self._store(message)
         self._observe(
             "webhook_accepted",
             registration=registration_id,

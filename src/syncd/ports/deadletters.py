@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from syncd.ports.queue import Delivery
+from syncd.ports.queue import Delivery, Queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +24,7 @@ class DeadLetters(Protocol):
     async def dead_letters(self, queue: str, *, limit: int = 100) -> list[DeadLetter]:
         """Lease up to `limit` of them, oldest first; empty where there are none. Their leases are renewed until they are settled."""
         ...
+
+
+class BrokerQueue(Queue, DeadLetters, Protocol):
+    """A queue with dead letters of its own."""

@@ -30,6 +30,7 @@ class Document:
     partition: str
     data: JsonObject
     etag: str
+    """Opaque, of characters that an HTTP entity tag may have between its quotes."""
 
     def as_json(self) -> JsonObject:
         return {"id": self.id, **self.data}

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
-from syncd.domain.errors import Failure, SyncdError
+from syncd.domain.errors import Failure, SyncdError, TimedOut
+from syncd.ports.clock import Clock
 from syncd.ports.control import Component
 
 Port = TypeVar("Port")
+#: A call that its caller gave up after so long, beyond the time that it was to wait, got no answer. Below `webhooks.enqueue_timeout`,
+#: whose callers would otherwise hide a part that hangs. Seconds.
+PATIENCE = 1.0
 
 
 class PartHealth:
     """One part of the backend. `watch` gives the port to use; `look` answers at once from what its calls met."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, clock: Clock) -> None:
         self.name = name
+        self.clock = clock
         self.fault: Failure | None = None
 
     def watch(self, port: Port) -> Port:
@@ -45,8 +51,14 @@ class _Watched:
 
 def _seen(part: PartHealth, method: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
     async def seen(*args: object, **kwargs: object) -> object:
+        began = part.clock.monotonic()
         try:
             answer = await method(*args, **kwargs)
+        except asyncio.CancelledError:
+            took, wait = part.clock.monotonic() - began, kwargs.get("wait")
+            if took - (wait if isinstance(wait, float | int) else 0.0) > PATIENCE:
+                part.fault = TimedOut(f"does not answer: given up after {took:.1f} s")
+            raise
         except Failure as error:
             part.fault = error
             raise

@@ -16,7 +16,7 @@ from syncd.adapters.azure.cosmos.selection import (
     compile_query,
     cursor_after,
 )
-from syncd.adapters.azure.cosmos.stored import expired, fields_of, given_id, stored_id
+from syncd.adapters.azure.cosmos.stored import etag_of, expired, fields_of, given_id, stored_id
 from syncd.adapters.azure.cosmos.writing import writing
 from syncd.domain.collections import Collection
 from syncd.domain.jsontypes import Json, JsonObject
@@ -132,7 +132,7 @@ class CosmosDocuments:
     def _document(self, layout: Layout, item: JsonObject | None, partition: str) -> Document | None:
         if item is None or expired(item, self._clock.now()) or not layout.holds(item, partition):
             return None
-        return Document(given_id(item["id"]), partition, layout.collection.upgraded(fields_of(item)), item["_etag"])
+        return Document(given_id(item["id"]), partition, layout.collection.upgraded(fields_of(item)), etag_of(item))
 
 
 def _own(item: JsonObject | None) -> JsonObject | None:

@@ -134,3 +134,8 @@ def _restore(item: JsonObject, path: list[str | int]) -> None:
             holder[path[-1]] = int(text)
     except (KeyError, IndexError, TypeError, ValueError):
         return
+
+
+def etag_of(item: JsonObject) -> str:
+    """The service's is an HTTP entity tag with its quotes; ours is what stands between them."""
+    return str(item["_etag"]).strip('"')

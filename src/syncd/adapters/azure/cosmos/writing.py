@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from syncd.adapters.azure.cosmos.account import Account, Charge
 from syncd.adapters.azure.cosmos.layout import Layout
-from syncd.adapters.azure.cosmos.stored import expired, size_of, stored_id, to_item
+from syncd.adapters.azure.cosmos.stored import etag_of, expired, size_of, stored_id, to_item
 from syncd.domain.collections import Collection
 from syncd.domain.errors import Conflict, Invalid, NotFound, TooLarge
 from syncd.domain.jsontypes import Json, JsonObject
@@ -116,7 +116,7 @@ async def _expired(
     async def look(container: ContainerProxy, _: Layout, charge: Charge) -> dict[str, str]:
         # Queries leave expired items out, so that each is read by itself.
         items = await asyncio.gather(*(_read(container, step.id, key, charge) for step in steps))
-        return {item["id"]: str(item["_etag"]) for item in items if item is not None and expired(item, now)}
+        return {item["id"]: etag_of(item) for item in items if item is not None and expired(item, now)}
 
     return await account.on("read", collection, look, read=True) or {}
 
@@ -140,7 +140,7 @@ async def _send(account: Account, collection: Collection, key: str, steps: Seque
     async def batch(container: ContainerProxy, layout: Layout, charge: Charge) -> list[str]:
         results = await container.execute_item_batch([_operation(step) for step in steps], key, response_hook=charge)
         account.remember(charge.headers, f"dbs/{account.database_name}/colls/{layout.container}")
-        return [str(result.get("eTag", "")) for result in results]
+        return [str(result.get("eTag", "")).strip('"') for result in results]
 
     operation = steps[0].kind if len(steps) == 1 else "batch"
     try:
@@ -162,4 +162,4 @@ def _operation(step: Step) -> tuple[str, tuple[Json, ...]] | tuple[str, tuple[Js
         "replace": (step.id, step.item),
         "delete": (step.id,),
     }[step.kind]
-    return (step.kind, arguments) if step.etag is None else (step.kind, arguments, {"if_match_etag": step.etag})
+    return (step.kind, arguments) if step.etag is None else (step.kind, arguments, {"if_match_etag": f'"{step.etag}"'})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypedDict
@@ -139,6 +139,11 @@ class Assembly:
             browsers=self._browsers,
             graveyards=self._graveyards,
         )
+
+    def connect(self, queues: Collection[str]) -> None:
+        """Begin to connect their senders."""
+        for queue in queues:
+            self._sendings[queue].connect()
 
     async def close(self) -> None:
         """Sends end first, then what is leased and not worked on is released, then everything is closed."""

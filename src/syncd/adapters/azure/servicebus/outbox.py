@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,16 @@ class Outbox:
         self._waiting: deque[_Parcel] = deque()
         self._count = 0
         self._flight: asyncio.Task[None] | None = None
+
+    def connect(self) -> None:
+        """Begin to connect, so that the first message finds an open link. Whether that works is seen by whoever sends."""
+        if self._flight is None:
+            self._flight = asyncio.get_running_loop().create_task(self._connect())
+
+    async def _connect(self) -> None:
+        with suppress(SyncdError):  # the connection has told
+            await self._connection.open()
+        await self._fly()  # what came meanwhile
 
     def send(self, messages: Sequence[ServiceBusMessage]) -> asyncio.Future[None]:
         """Done when all are durable. Fails with TooLarge, Overloaded or Unavailable; then some may be stored all the same."""

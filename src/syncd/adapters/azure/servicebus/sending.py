@@ -33,6 +33,10 @@ class Sending:
     def lanes_exist(self) -> bool:
         return len(self._outboxes) > 1 and not self._absent_until
 
+    def connect(self) -> None:
+        """On the I/O thread: begin to connect to where nearly all goes."""
+        self._outboxes["normal"].connect()
+
     def send(self, messages: Sequence[Message], reply: Reply[None]) -> None:
         """On the I/O thread. One lane, as nearly always, takes no task of its own."""
         lanes = {self._lane(message) for message in messages}

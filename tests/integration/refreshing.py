@@ -1,4 +1,4 @@
-"""Credentials over a real embedded store and vault, and a token endpoint that rotates its refresh tokens."""
+"""Credentials over a real store and vault, and a token endpoint that rotates its refresh tokens."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from syncd.adapters.embedded.engine import Engine
-from syncd.adapters.embedded.keyring import Keyring
-from syncd.adapters.embedded.store import open_store
-from syncd.adapters.embedded.vault import EmbeddedVault, create_tables
 from syncd.domain.collections import CREDENTIALS
 from syncd.domain.errors import SyncdError
 from syncd.domain.jsontypes import JsonObject
@@ -26,6 +22,7 @@ from syncd.ports.documents import Documents, Replace
 from syncd.ports.vault import Vault
 from syncd.testing.clock import FrozenClock
 from syncd.testing.crash import CrashAt
+from tests.integration.backends import Backend, Embedded
 from tests.integration.webhooks import Seen
 
 TENANT = "tenant"
@@ -126,19 +123,14 @@ async def shown(credentials: RefreshingCredentials, identifier: str) -> str:
 
 @asynccontextmanager
 async def opened(
-    directory: Path, clock: FrozenClock, endpoint: Caller, crash: CrashAt | None = None
+    directory: Path,
+    clock: FrozenClock,
+    endpoint: Caller,
+    crash: CrashAt | None = None,
+    *,
+    backend: Backend | None = None,
 ) -> AsyncIterator[World]:
+    """A world on what is kept in `directory`, by the embedded backend unless another is given."""
     crash = crash or CrashAt()
-    engine = await Engine.open(directory / "vault.db", create_tables, durable=False)
-    vault = EmbeddedVault(engine=engine, keyring=Keyring(directory), clock=clock)
-    await vault.open()
-    try:
-        async with open_store(directory, clock=clock, durable=False) as store:
-            yield World(
-                documents=crash.wrap("documents", store.documents),
-                vault=crash.wrap("vault", vault),
-                caller=crash.wrap("caller", endpoint),
-                clock=clock,
-            )
-    finally:
-        await engine.close()
+    async with (backend or Embedded()).opened(directory, clock, crash) as kept:
+        yield World(documents=kept.documents, vault=kept.vault, caller=crash.wrap("caller", endpoint), clock=clock)

@@ -21,7 +21,8 @@ from syncd.flows.change import OutboundChanges, row_id
 from syncd.ports.documents import Create, Document
 from syncd.runtime.shaped import ShapedDocuments
 from syncd.testing.clock import FrozenClock
-from syncd.testing.crash import Crash, CrashAt, at_every_call
+from syncd.testing.crash import Crash, CrashAt
+from tests.integration.backends import Backend
 from tests.integration.test_webhook_crashes import made_in
 from tests.integration.webhooks import World, github, issue, opened
 
@@ -233,23 +234,23 @@ async def test_two_changes_at_once_of_one_entity_are_both_in_it(world: World) ->
 
 @pytest.mark.parametrize("operation", ["create", "update", "delete"])
 async def test_at_every_crash_point_and_with_two_deliveries_at_once_a_change_has_one_effect(
-    tmp_path: Path, operation: str
+    tmp_path: Path, operation: str, backend: Backend
 ) -> None:
     directories = made_in(tmp_path)
 
     async def scenario(crash: CrashAt) -> None:
         directory, clock = next(directories), FrozenClock()
-        async with opened(directory, clock) as world:
+        async with opened(directory, clock, backend=backend) as world:
             await world.connect()
             identifier = "e1" if operation == "create" else (await made(world)).id
         fields: dict[str, Any] = {"changes": {"title": "new"}}
-        async with opened(directory, clock, crash=crash) as world:
+        async with opened(directory, clock, backend=backend, crash=crash) as world:
             both = await asyncio.gather(
                 *(ask(world, identifier, operation, **fields) for _ in range(2)), return_exceptions=True
             )
             assert all(isinstance(one, Done | Snooze | Crash) for one in both), both
         await clock.advance(120)
-        async with opened(directory, clock, boot="two", sole=bool(crash.n % 2)) as world:
+        async with opened(directory, clock, backend=backend, boot="two", sole=bool(crash.n % 2)) as world:
             assert await ask(world, identifier, operation, **fields) == Done()
             [entity] = await world.issues(deleted=operation == "delete")
             version = 1 if operation == "create" else 2
@@ -257,4 +258,4 @@ async def test_at_every_crash_point_and_with_two_deliveries_at_once_a_change_has
             assert entity.data["data"]["title"] == ("t" if operation == "delete" else "new")
             assert f"{entity.id}~gh~{version}" in await pushes(world)
 
-    assert await at_every_call(scenario) > 10
+    await backend.at_port_calls(scenario, more_than=10)

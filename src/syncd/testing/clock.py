@@ -16,7 +16,7 @@ class FrozenClock:
     def __init__(self, start: float = 1_700_000_000.0) -> None:
         self._origin = start
         self._elapsed = 0.0
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._sleepers: list[tuple[float, int, asyncio.Future[None], bool]] = []
         self._order = count()
 
     def now(self) -> float:
@@ -25,18 +25,19 @@ class FrozenClock:
     def monotonic(self) -> float:
         return self._elapsed
 
-    async def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float, *, beside: bool = False) -> None:
+        """`beside`: the sleeper is no part of what is tested, and not counted by `sleeping`."""
         if seconds <= 0:
             await asyncio.sleep(0)
             return
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._elapsed + seconds, next(self._order), woken))
+        heapq.heappush(self._sleepers, (self._elapsed + seconds, next(self._order), woken, beside))
         await woken
 
     @property
     def sleeping(self) -> int:
         """How many wait for this clock now."""
-        return sum(not woken.done() for _, _, woken in self._sleepers)
+        return sum(not woken.done() and not beside for _, _, woken, beside in self._sleepers)
 
     async def advance(self, seconds: float) -> None:
         """Let `seconds` pass. Who wakes on the way may sleep again and wakes again when that ends in time too."""
@@ -45,7 +46,7 @@ class FrozenClock:
         await settled()
         target = self._elapsed + seconds
         while self._sleepers and self._sleepers[0][0] <= target:
-            deadline, _, woken = heapq.heappop(self._sleepers)
+            deadline, _, woken, _ = heapq.heappop(self._sleepers)
             self._elapsed = max(self._elapsed, deadline)
             if not woken.done():
                 woken.set_result(None)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from syncd.ports.queue import Message
 from syncd.settings import Settings
 from syncd.testing.clock import FrozenClock
-from syncd.testing.crash import Crash, CrashAt, at_every_call
+from syncd.testing.crash import Crash, CrashAt
+from tests.integration.backends import Backend
 from tests.integration.syncing.systems import Memory, Telling
 from tests.integration.syncing.world import World, opened
 
@@ -27,40 +29,44 @@ class Stage:
     systems: dict[str, Telling]
     clock: FrozenClock
     memories: dict[str, Memory]
+    backend: Backend
 
-    async def at_every_port_call(self, act: Act, check: Act) -> int:
-        """How many worlds ended in `act`. In the world after it the work is ended as it is after a kill -9: leases run out,
+    async def at_port_calls(self, act: Act, check: Act, *, more_than: int) -> None:
+        """More worlds than that end in `act`. In the world after it the work is ended as it is after a kill -9: leases run out,
         maintenance looks at what is owed, and `check` sees the result."""
         numbers = iter(range(10_000))
 
         async def scenario(crash: CrashAt) -> None:
             directory = self.root / f"world-{next(numbers)}"
-            await asyncio.to_thread(shutil.copytree, self.root / "stage", directory)
             clock = FrozenClock(self.clock.now())
+            await self.backend.copy(self.root / "stage", directory, clock)
             for name, double in self.systems.items():
                 double.restore(self.memories[name], clock)
-            async with opened(directory, clock, crash=crash, adjust=small_pages) as world:
+            async with self._opened(directory, clock, crash=crash) as world:
                 await _until_dead(act(world), crash)
             await clock.advance(130)
-            async with opened(directory, clock, boot="two", adjust=small_pages) as world:
+            async with self._opened(directory, clock, boot="two") as world:
                 for _ in range(5):
                     await world.work()
                     await clock.advance(130)
                     if not await world.remind() + await world.plan.revive():
                         break
                 await check(world)
-            await asyncio.to_thread(shutil.rmtree, directory)
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
-        return await at_every_call(scenario)
+        await self.backend.at_port_calls(scenario, more_than=more_than)
+
+    def _opened(self, directory: Path, clock: FrozenClock, **fields: Any) -> AbstractAsyncContextManager[World]:
+        return opened(directory, clock, backend=self.backend, adjust=small_pages, **fields)
 
 
 @asynccontextmanager
-async def staged(root: Path, prepare: Act, **systems: Telling) -> AsyncIterator[Stage]:
+async def staged(root: Path, backend: Backend, prepare: Act, **systems: Telling) -> AsyncIterator[Stage]:
     """`prepare` makes the state that each world begins from."""
     clock = next(iter(systems.values())).clock
-    async with opened(root / "stage", clock, adjust=small_pages) as world:
+    async with opened(root / "stage", clock, backend=backend, adjust=small_pages) as world:
         await prepare(world)
-    yield Stage(root, systems, clock, {name: double.remember() for name, double in systems.items()})
+    yield Stage(root, systems, clock, {name: double.remember() for name, double in systems.items()}, backend)
 
 
 async def _until_dead(acting: Awaitable[object], crash: CrashAt) -> None:

@@ -1,4 +1,4 @@
-"""Both directions as the composition root wires them: an embedded store, the product's own client, and systems over real sockets."""
+"""Both directions as the composition root wires them: a real backend, the product's own client, and systems over real sockets."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from syncd.adapters.embedded.blobs import open_blobs
-from syncd.adapters.embedded.keyring import Keyring
 from syncd.adapters.embedded.limiter import EmbeddedLimiter
-from syncd.adapters.embedded.store import Store, open_store
-from syncd.adapters.embedded.vault import EmbeddedVault
 from syncd.adapters.http.api import HttpApis
 from syncd.adapters.http.client import open_session
 from syncd.adapters.http.limits import Limits
@@ -37,6 +33,7 @@ from syncd.testing.clock import FrozenClock
 from syncd.testing.crash import Crash, CrashAt
 from tests.doubles.client import _OneToken as OneToken
 from tests.doubles.contract import START, ProviderDouble
+from tests.integration.backends import Backend, Embedded, Kept, lease
 from tests.integration.webhooks import Seen
 
 TENANT = "tenant"
@@ -118,7 +115,7 @@ class World:
     async def lease(self, count: int = 1) -> list[Delivery]:
         found: list[Delivery] = []
         for queue in QUEUES:
-            found += await self.ports.queue.lease(queue, count, duration=60.0)
+            found += await lease(self.ports.queue, queue, count)
         return found
 
     async def work(self, *, most: int = 2000, patience: float = 900.0) -> None:
@@ -208,16 +205,13 @@ async def opened(
     boot: str = "one",
     limits: Limits | None = None,
     adjust: Callable[[Settings], Settings] = lambda settings: settings,
+    backend: Backend | None = None,
 ) -> AsyncIterator[World]:
-    """A world on the store in `directory`; with a crash, one that ends."""
+    """A world on what is kept in `directory`, by the embedded backend unless another is given; with a crash, one that ends."""
     crash = crash or CrashAt()
     seen = Seen()
     policy = OutgoingPolicy(loopback=True)
-    async with (
-        open_store(directory, clock=clock, durable=False) as store,
-        open_blobs(directory / "blobs") as blobs,
-        open_session(policy=policy) as session,
-    ):
+    async with (backend or Embedded()).opened(directory, clock, crash) as kept, open_session(policy=policy) as session:
         limiter = EmbeddedLimiter(clock=clock)
         apis: Apis = HttpApis(
             session=session,
@@ -230,7 +224,7 @@ async def opened(
             user_agent="syncd-tests",
             timeout=10.0,
         )
-        ports = _ports(store, blobs, limiter, apis, clock, seen, crash, directory, boot)
+        ports = _ports(kept, limiter, apis, clock, seen, crash, boot)
         settings = adjust(SETTINGS)
         flows = build_flows(settings, ports, PROVIDERS)
         executor = Executor(queue=ports.queue, blobs=ports.blobs, park=flows.park, clock=clock, observe=seen)
@@ -250,22 +244,20 @@ async def opened(
 
 
 def _ports(
-    store: Store,
-    blobs: Any,
+    kept: Kept,
     limiter: EmbeddedLimiter,
     apis: Apis,
     clock: FrozenClock,
     seen: Seen,
     crash: CrashAt,
-    directory: Path,
     boot: str,
 ) -> Ports:
     return Ports(
-        documents=crash.wrap("documents", store.documents),
-        queue=crash.wrap("queue", store.queue),
-        vault=EmbeddedVault(engine=store.engine, keyring=Keyring(directory), clock=clock),
+        documents=kept.documents,
+        queue=kept.queue,
+        vault=kept.vault,
         limiter=limiter,
-        blobs=crash.wrap("blobs", blobs),
+        blobs=kept.blobs,
         caller=cast("Any", None),  # nothing here calls anybody but providers
         apis=lambda settings, providers: _CrashingApis(apis, crash),
         clock=clock,

@@ -11,7 +11,8 @@ from syncd.domain.tasksteps import LEASE, STUCK
 from syncd.domain.times import HOUR, iso, parse
 from syncd.ports.queue import Complete, Delivery, Message, Next
 from syncd.testing.clock import FrozenClock
-from syncd.testing.crash import Crash, CrashAt, at_every_call
+from syncd.testing.crash import Crash, CrashAt
+from tests.integration.backends import Backend
 from tests.integration.tasks.world import INBOUND, OUTBOUND, World, opened
 
 TASKS = ("t.once", "t.hourly", "u.push")
@@ -53,7 +54,7 @@ async def drain(world: World) -> None:
 
 
 async def test_at_every_crash_point_and_with_two_hops_at_once_a_due_task_runs_one_generation_to_its_end(
-    tmp_path: Path,
+    tmp_path: Path, backend: Backend
 ) -> None:
     directories = iter([tmp_path / str(number) for number in range(400)])
     for number in range(400):
@@ -63,11 +64,11 @@ async def test_at_every_crash_point_and_with_two_hops_at_once_a_due_task_runs_on
         directory = next(directories)
         clock = FrozenClock(BEGAN)
         sole = bool(crash.n % 2)
-        async with opened(directory, clock) as world:
+        async with opened(directory, clock, backend=backend) as world:
             await world.add("t.once", priority="high")
             await world.add("t.hourly", schedule="every 1h", status="failed", nextScheduled=iso(BEGAN - 1), term=3)
             await world.add("u.push", tenantId="u", syncMode="push")
-        async with opened(directory, clock, crash=crash, sole=sole) as world:
+        async with opened(directory, clock, backend=backend, crash=crash, sole=sole) as world:
             try:
                 await world.plan.queue_due()
                 for _ in range(2):
@@ -80,7 +81,7 @@ async def test_at_every_crash_point_and_with_two_hops_at_once_a_due_task_runs_on
             except Crash:
                 pass
         await clock.advance(STUCK)
-        async with opened(directory, clock, boot="two", sole=sole) as world:
+        async with opened(directory, clock, backend=backend, boot="two", sole=sole) as world:
             await world.plan.queue_due()
             await drain(world)
             assert await world.plan.queue_due() == (1 if clock.now() >= BEGAN + HOUR / 2 else 0)
@@ -94,4 +95,4 @@ async def test_at_every_crash_point_and_with_two_hops_at_once_a_due_task_runs_on
                 assert task["resultId"] in (None, f"github:202605.{name}~{result['generation']}")
             assert parse((await world.task("t.hourly"))["nextScheduled"]) > clock.now()
 
-    assert await at_every_call(scenario) > 40
+    await backend.at_port_calls(scenario, more_than=40)

@@ -1,4 +1,4 @@
-"""Planner and runs of tasks over a real embedded store."""
+"""Planner and runs of tasks over a real backend."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from syncd.adapters.embedded.store import open_store
 from syncd.domain.collections import CONNECTIONS, RESULTS, TASKS
 from syncd.domain.jsontypes import JsonObject
 from syncd.domain.tasks import result_partition
@@ -19,6 +18,7 @@ from syncd.ports.documents import Create, Document, Documents, Query
 from syncd.ports.queue import Complete, Delivery, Queue
 from syncd.testing.clock import FrozenClock
 from syncd.testing.crash import CrashAt
+from tests.integration.backends import Backend, Embedded, lease
 
 INBOUND, OUTBOUND = "sync-inbound", "sync-outbound"
 
@@ -100,7 +100,7 @@ class World:
         return (await self.documents.query(RESULTS, Query(across=True, limit=1000))).items
 
     async def messages(self, queue: str = INBOUND) -> list[Delivery]:
-        return await self.queue.lease(queue, 1000, duration=60.0)
+        return await lease(self.queue, queue, 1000)
 
     async def message(self, queue: str = INBOUND) -> Delivery:
         [one] = await self.messages(queue)
@@ -117,13 +117,13 @@ class World:
 
 @asynccontextmanager
 async def opened(
-    directory: Path, clock: FrozenClock, *, crash: CrashAt | None = None, **fields: Any
+    directory: Path,
+    clock: FrozenClock,
+    *,
+    crash: CrashAt | None = None,
+    backend: Backend | None = None,
+    **fields: Any,
 ) -> AsyncIterator[World]:
-    crash = crash or CrashAt()
-    async with open_store(directory, clock=clock, durable=False) as store:
-        yield World(
-            documents=crash.wrap("documents", store.documents),
-            queue=crash.wrap("queue", store.queue),
-            clock=clock,
-            **fields,
-        )
+    """A world on what is kept in `directory`, by the embedded backend unless another is given; with a crash, one that ends."""
+    async with (backend or Embedded()).opened(directory, clock, crash or CrashAt()) as kept:
+        yield World(documents=kept.documents, queue=kept.queue, clock=clock, **fields)

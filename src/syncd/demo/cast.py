@@ -24,8 +24,8 @@ PAGE_TIME, CALL_TIME = 0.2, 0.1
 PAGES = 20
 #: The CRM refuses one reading request in so many.
 CRM_REFUSES = 9
-#: Seconds in which GitHub's events happen.
-SENDING_TIME = 6.0
+#: Seconds in which GitHub's events happen, for a daemon on its own disk and for daemons on services.
+SENDING_TIME, SENDING_TIME_SHARED = 6.0, 20.0
 
 
 class Cast:
@@ -106,7 +106,7 @@ class Cast:
             "secret": self.github_secret,
             "log": str(self._sender_log),
             "count": events,
-            "seconds": SENDING_TIME,
+            "seconds": SENDING_TIME_SHARED if self.shared else SENDING_TIME,
             "seed": secrets.randbits(32),
             "since": (datetime.now(UTC) - timedelta(hours=1)).isoformat(),
         }

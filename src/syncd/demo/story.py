@@ -29,6 +29,7 @@ from syncd.demo.narration import Counting, Narrator
 from syncd.demo.readback import LOOK, PAGE, Api
 from syncd.domain.errors import SyncdError
 from syncd.domain.jsontypes import JsonObject
+from syncd.domain.tasksteps import LEASE
 
 #: Between two readings of the figures while the bars move, and between two looks at what waits. Seconds.
 _GLANCE, _LOOK_AT_QUEUE = 0.25, 0.5
@@ -141,8 +142,14 @@ class Story:
         pid, lost = cast.doomed.child.process.pid, self._sending.unanswered
         if cast.shared:
             say(f"5. Back after {took:.1f} s (process {pid}). {waiting:,} messages wait in the queues;", "bold green")
-            say(f"   webhooks in flight: {lost:,}, sent again. What it had in hand comes back when its", "bold green")
-            say("   locks end. A write in flight is looked for before it is repeated.", "bold green")
+            say(
+                f"   webhooks in flight: {lost:,}, sent again. What it had in hand the others take over when its",
+                "bold green",
+            )
+            say(
+                f"   locks and leases end: a pull after {LEASE:g} s. A write in flight is looked for before it is repeated.",
+                "bold green",
+            )
         else:
             say(
                 f"5. Back after {took:.1f} s on the same directory (process {pid}). {waiting:,} messages wait there;",
@@ -164,6 +171,7 @@ class Story:
         while not all([await self._idle() for _ in range(2)]):
             self._alive()
             await asyncio.sleep(LOOK)  # an empty queue of another process gives no signal
+        self._narrator.say("7. Everything is at rest. A task looks whether anything is still owed to the mail list.")
         self.pushed = await self._task(MAIL, "push")
         await until(lambda: self._ended(self.pushed))
         while not await self._idle():  # noqa: ASYNC110 - as above

@@ -75,10 +75,11 @@ class Source:
         self.link = self.with_sessions()
         return True
 
-    def stop(self) -> None:
-        if self.poll is not None:
-            self.poll.cancel()
-            self.poll = None
+    async def stop(self) -> None:
+        """Ended, not only cancelled: a poll that overheard it would take a message that nobody learns of."""
+        poll, self.poll = self.poll, None
+        if poll is not None:
+            await stop(poll)
 
 
 class Consumer:
@@ -167,8 +168,7 @@ class Consumer:
                 self._refuse(Unavailable(f"the queue {self.queue}: {error!r}"))
 
     async def _asked_within(self, seconds: float) -> bool:
-        for source in self.sources:
-            source.stop()
+        await asyncio.gather(*(source.stop() for source in self.sources))
         try:
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
@@ -239,8 +239,7 @@ class Consumer:
 
         One that fails fails the round only if no other gave anything.
         """
-        for source in sources:
-            source.stop()
+        await asyncio.gather(*(source.stop() for source in sources))
         wanted = self._wanted(sources)
         patience = self._patience
         answers = await asyncio.gather(
@@ -309,7 +308,7 @@ class Consumer:
         finally:
             if source.poll is asyncio.current_task():
                 source.poll = None
-                self._changed.set()
+            self._changed.set()
 
     def _is_absent(self, source: Source, error: SyncdError) -> bool:
         """A lane that the namespace does not have is no failure."""

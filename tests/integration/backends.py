@@ -77,8 +77,8 @@ class Backend(Protocol):
         is a setting of the broker."""
         ...
 
-    async def copy(self, source: Path, target: Path, clock: FrozenClock) -> None:
-        """All that is kept in one directory, in another as well."""
+    async def copy(self, source: Path, target: Path, clock: FrozenClock, *, dedupes: bool = True) -> None:
+        """All that is kept in one directory, in another as well; `dedupes` as in `opened`."""
         ...
 
     async def at_port_calls(self, scenario: Scenario, *, more_than: int) -> bool:
@@ -124,7 +124,7 @@ class Embedded:
                 vault=crash.wrap("vault", vault),
             )
 
-    async def copy(self, source: Path, target: Path, clock: FrozenClock) -> None:
+    async def copy(self, source: Path, target: Path, clock: FrozenClock, *, dedupes: bool = True) -> None:
         await asyncio.to_thread(shutil.copytree, source, target)
 
     async def at_port_calls(self, scenario: Scenario, *, more_than: int) -> bool:
@@ -200,10 +200,11 @@ class Azure:
                 if crash.dead:
                     services.bus.drop_connections()  # the network of a dead process is gone: it gives nothing back
 
-    async def copy(self, source: Path, target: Path, clock: FrozenClock) -> None:
+    async def copy(self, source: Path, target: Path, clock: FrozenClock, *, dedupes: bool = True) -> None:
         staged, _ = self._services[source]
         assert not any(len(staged.bus.queue(name)) for name in QUEUES), "messages are not copied"
-        copied = await self._of(target, clock)
+        copied = await self._of(target, clock, dedupes=dedupes)
+        await asyncio.to_thread(shutil.copytree, source, target)
         copied.cosmos.store.databases = copy.deepcopy(staged.cosmos.store.databases)
 
     async def at_port_calls(self, scenario: Scenario, *, more_than: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from syncd.flows.accept import QUEUE
 from syncd.flows.parked import Filter
 from syncd.ports.queue import Message
 from syncd.testing.clock import FrozenClock
-from syncd.testing.crash import Crash, CrashAt, at_every_call
+from syncd.testing.crash import Crash, CrashAt
+from tests.integration.backends import Backend
 from tests.integration.http.parts import MemoryVault
 from tests.integration.spooling.broker import Line
 from tests.integration.spooling.world import Front, opened
@@ -25,24 +25,27 @@ from tests.integration.webhooks import issue
 class Worlds:
     """A directory for each scenario, all alike: the registration and the connection are in it, and their secret in one vault."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, backend: Backend) -> None:
         self._root = root
+        self._backend = backend
         self._made = 0
         self.vault = MemoryVault()
 
     async def prepare(self) -> None:
         (self._root / "first").mkdir()
-        async with opened(self._root / "first", vault=self.vault):
+        async with opened(self._root / "first", vault=self.vault, backend=self._backend):
             pass
 
-    async def directory(self) -> Path:
+    async def directory(self, clock: FrozenClock, line: Line) -> Path:
         self._made += 1
-        return await asyncio.to_thread(shutil.copytree, self._root / "first", self._root / str(self._made))
+        directory = self._root / str(self._made)
+        await self._backend.copy(self._root / "first", directory, clock, dedupes=line.dedupes)
+        return directory
 
 
 @pytest.fixture
-async def worlds(tmp_path: Path) -> Worlds:
-    made = Worlds(tmp_path)
+async def worlds(tmp_path: Path, backend: Backend) -> Worlds:
+    made = Worlds(tmp_path, backend)
     await made.prepare()
     return made
 
@@ -63,16 +66,19 @@ async def hops(front: Front) -> list[Any]:
 
 
 async def test_at_every_crash_point_from_accept_over_spool_and_drain_to_apply_an_answered_event_has_one_effect(
-    worlds: Worlds,
+    worlds: Worlds, backend: Backend
 ) -> None:
     """Without duplicate detection in the queue, so that all rests on the events' own rows."""
 
     async def scenario(crash: CrashAt) -> None:
-        directory, clock, line = await worlds.directory(), FrozenClock(), Line(dedupes=False)
+        clock, line = FrozenClock(), Line(dedupes=False)
+        directory = await worlds.directory(clock, line)
         heard = {1: False, 2: False}
         line.mode = "refuses"
         with suppress(Crash):
-            async with opened(directory, clock, line=line, crash=crash, register=False, vault=worlds.vault) as front:
+            async with opened(
+                directory, clock, line=line, crash=crash, register=False, vault=worlds.vault, backend=backend
+            ) as front:
                 for number in heard:
                     heard[number] = await answered(front, number)
                 line.mode = "well"
@@ -81,7 +87,14 @@ async def test_at_every_crash_point_from_accept_over_spool_and_drain_to_apply_an
         line.mode = "well"
         await clock.advance(120)
         async with opened(
-            directory, clock, line=line, register=False, vault=worlds.vault, boot="two", sole=bool(crash.n % 2)
+            directory,
+            clock,
+            line=line,
+            register=False,
+            vault=worlds.vault,
+            backend=backend,
+            boot="two",
+            sole=bool(crash.n % 2),
         ) as front:
             await front.drained()
             await front.world.work()
@@ -99,24 +112,31 @@ async def test_at_every_crash_point_from_accept_over_spool_and_drain_to_apply_an
             assert (await front.world.parked.list(Filter())).items == []
             assert front.spooling.messages == 0
 
-    assert await at_every_call(scenario) > 40
+    await backend.at_port_calls(scenario, more_than=40)
 
 
-async def test_at_every_crash_point_a_large_body_finds_its_way_from_the_spool_through_its_blob(worlds: Worlds) -> None:
+async def test_at_every_crash_point_a_large_body_finds_its_way_from_the_spool_through_its_blob(
+    worlds: Worlds, backend: Backend
+) -> None:
     body = issue(1, title="x" * 80_000)
 
     async def scenario(crash: CrashAt) -> None:
-        directory, clock, line = await worlds.directory(), FrozenClock(), Line()
+        clock, line = FrozenClock(), Line()
+        directory = await worlds.directory(clock, line)
         line.mode = "refuses"
         heard = False
         with suppress(Crash):
-            async with opened(directory, clock, line=line, crash=crash, register=False, vault=worlds.vault) as front:
+            async with opened(
+                directory, clock, line=line, crash=crash, register=False, vault=worlds.vault, backend=backend
+            ) as front:
                 heard = await answered(front, 1, body=body)
                 line.mode = "well"
                 await front.drained()
         line.mode = "well"
         await clock.advance(120)
-        async with opened(directory, clock, line=line, register=False, vault=worlds.vault, boot="two") as front:
+        async with opened(
+            directory, clock, line=line, register=False, vault=worlds.vault, backend=backend, boot="two"
+        ) as front:
             if not heard:
                 await front.accepted(1, body=body)
             await front.drained()
@@ -124,4 +144,4 @@ async def test_at_every_crash_point_a_large_body_finds_its_way_from_the_spool_th
             [entity] = await front.world.issues()
             assert (entity.data["version"], entity.data["data"]["title"]) == (1, "x" * 80_000)
 
-    assert await at_every_call(scenario) > 12
+    await backend.at_port_calls(scenario, more_than=12)

@@ -12,23 +12,20 @@ from typing import Any, cast
 
 import aiohttp
 
-from syncd.adapters.embedded.blobs import open_blobs
-from syncd.adapters.embedded.engine import Engine
-from syncd.adapters.embedded.keyring import Keyring
 from syncd.adapters.embedded.spool import EmbeddedSpool, open_spool
-from syncd.adapters.embedded.store import open_store
-from syncd.adapters.embedded.vault import EmbeddedVault, create_tables
 from syncd.flows.accept import QUEUE
 from syncd.flows.spooling import COMPONENT, Spooling
 from syncd.http.server import Server
 from syncd.http.services import HttpLimits, Services
 from syncd.ports.control import Component
+from syncd.ports.queue import Queue
 from syncd.ports.vault import Vault
 from syncd.runtime.health import HealthBoard
 from syncd.runtime.loopwatch import LoopWatch
 from syncd.runtime.supervision import Supervisor
 from syncd.testing.clock import FrozenClock
 from syncd.testing.crash import Crash, CrashAt
+from tests.integration.backends import Backend, Embedded
 from tests.integration.http.world import Answer
 from tests.integration.spooling.broker import Broker, Line
 from tests.integration.webhooks import Seen, World, github, issue
@@ -123,20 +120,17 @@ async def opened(
     enqueue_timeout: float = 5.0,
     register: bool = True,
     vault: Vault | None = None,
+    backend: Backend | None = None,
     **fields: Any,
 ) -> AsyncIterator[Front]:
-    """A world on the store in `directory`. `vault`: one that outlives it, where many are opened."""
+    """A world on what is kept in `directory`, by the embedded backend unless another is given; its spool is there as well. `vault`: one that outlives it, where many are opened."""
     clock, line, crash, seen = clock or FrozenClock(), line or Line(), crash or CrashAt(), Seen()
     async with AsyncExitStack() as stack:
-        if vault is None:
-            secrets = await Engine.open(directory / "vault.db", create_tables, durable=False)
-            stack.push_async_callback(secrets.close)
-            embedded = vault = EmbeddedVault(engine=secrets, keyring=Keyring(directory), clock=clock)
-            await embedded.open()
-        kept = await stack.enter_async_context(open_blobs(directory / "blobs"))
-        store = await stack.enter_async_context(open_store(directory, clock=clock, durable=False))
-        blobs = crash.wrap("blobs", kept)
-        queue = crash.wrap("queue", Broker(store.queue, line))
+        kept = await stack.enter_async_context(
+            (backend or Embedded()).opened(
+                directory, clock, crash, line=lambda queue: cast("Queue", Broker(queue, line)), dedupes=line.dedupes
+            )
+        )
         disk = None
         if spool:
             disk = await stack.enter_async_context(
@@ -144,20 +138,20 @@ async def opened(
             )
         spooling = Spooling(
             spool=None if disk is None else crash.wrap("spool", disk),
-            queue=queue,
+            queue=kept.queue,
             takes=spool,
             name=QUEUE,
-            blobs=blobs,
+            blobs=kept.blobs,
             clock=clock,
             observe=seen,
             spool_timeout=enqueue_timeout,
             drain_timeout=enqueue_timeout,
         )
         world = World(
-            documents=crash.wrap("documents", store.documents),
-            queue=queue,
-            blobs=blobs,
-            vault=crash.wrap("vault", vault),
+            documents=kept.documents,
+            queue=kept.queue,
+            blobs=kept.blobs,
+            vault=kept.vault if vault is None else crash.wrap("vault", vault),
             clock=clock,
             seen=seen,
             given={"spooling": spooling, "enqueue_timeout": enqueue_timeout},

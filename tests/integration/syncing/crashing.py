@@ -52,7 +52,7 @@ class Stage:
                     if not await world.remind() + await world.plan.revive():
                         break
                 await check(world)
-            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, directory)
 
         await self.backend.at_port_calls(scenario, more_than=more_than)
 

@@ -17,7 +17,8 @@ from syncd.domain.jsontypes import JsonObject
 from syncd.domain.times import DAY, HOUR, iso
 from syncd.flows.jobs import Tick, TickResult
 from syncd.testing.clock import FrozenClock
-from syncd.testing.crash import Crash, CrashAt, at_every_call
+from syncd.testing.crash import Crash, CrashAt
+from tests.integration.backends import Backend
 from tests.integration.ticks.ticking import START, Runs, job, run_all, statuses, ticks_of, until
 
 # ---- many replicas, any order, any crash ----
@@ -167,7 +168,7 @@ def test_three_replicas_interleaved_at_every_port_call_share_the_ticks_between_t
         asyncio.run(world(Path(directory)))
 
 
-async def test_a_tick_survives_a_crash_at_every_port_call(tmp_path: Path) -> None:
+async def test_a_tick_survives_a_crash_at_every_port_call(tmp_path: Path, backend: Backend) -> None:
     worlds = 0
 
     async def scenario(crash: CrashAt) -> None:
@@ -187,15 +188,16 @@ async def test_a_tick_survives_a_crash_at_every_port_call(tmp_path: Path) -> Non
         nightly = job(effect, guards_outgoing_call=True)
         directory = tmp_path / str(worlds)
         await asyncio.to_thread(directory.mkdir)
-        async with open_store(directory, clock=clock, durable=False) as store:
-            doomed = ticks_of(store, clock, "r1/b1", documents=crash.wrap("documents", store.documents))
+        async with backend.opened(directory, clock, crash) as kept:
+            doomed = ticks_of(kept, clock, "r1/b1")
             try:
                 await run_all(doomed, nightly)
                 clock.step_wall(3 * HOUR)
                 await run_all(doomed, nightly)
             except Crash:
                 pass
-            ticks = ticks_of(store, clock, "r1/b2", alone=True)
+        async with backend.opened(directory, clock, CrashAt()) as kept:
+            ticks = ticks_of(kept, clock, "r1/b2", alone=True)
             if clock.now() == START:  # it died before the baseline: the job is first seen now
                 await run_all(ticks, nightly)
                 clock.step_wall(3 * HOUR)
@@ -207,7 +209,7 @@ async def test_a_tick_survives_a_crash_at_every_port_call(tmp_path: Path) -> Non
             book: JsonObject = await ticks.requests.book("nightly")
             assert book["running"] is None
 
-    assert await at_every_call(scenario) > 10
+    await backend.at_port_calls(scenario, more_than=10)
 
 
 async def test_documents_of_ticks_expire_and_the_book_does_not(store: Store, clock: FrozenClock, runs: Runs) -> None:

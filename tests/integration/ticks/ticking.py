@@ -14,6 +14,7 @@ from syncd.flows.jobs import Job, Tick, TickResult
 from syncd.flows.ticks import Ticks
 from syncd.ports.observe import ignore
 from syncd.testing.clock import FrozenClock
+from tests.integration.backends import Kept
 
 START = parse("2026-05-01T00:00:00")
 Run = Callable[[Tick], Awaitable[TickResult]]
@@ -62,7 +63,7 @@ class Observed:
         return [facts for name, facts in self.events if name == event]
 
 
-def ticks_of(store: Store, clock: FrozenClock, owner: str = "r1/b1", **options: object) -> Ticks:
+def ticks_of(store: Store | Kept, clock: FrozenClock, owner: str = "r1/b1", **options: object) -> Ticks:
     arguments: dict[str, object] = {"documents": store.documents, "observe": ignore, **options}
     return Ticks(clock=clock, owner=owner, **arguments)  # type: ignore[arg-type] # options are named by each test
 

@@ -79,6 +79,7 @@ class Account:
         self._options = options
         self._client: CosmosClient | None = None
         self._connecting = asyncio.Lock()
+        self._closed = False
         self._failed: tuple[float, SyncdError] | None = None
         self._layouts: dict[str, Layout] = {}
         self._admission = Admission(
@@ -97,8 +98,11 @@ class Account:
         return self._containers.get(collection.name, collection.name)
 
     async def close(self) -> None:
-        if self._client is not None:
+        """For good: an operation that comes late, or was connecting, must not leave a session behind that nobody closes."""
+        self._closed = True
+        async with self._connecting:
             client, self._client = self._client, None
+        if client is not None:
             await client.close()
 
     # -- connecting --
@@ -114,6 +118,8 @@ class Account:
     async def _connect(self) -> None:
         if self._client is not None:
             return  # by whoever held the lock before
+        if self._closed:
+            raise Unavailable(f"{self.what}: it is closed")
         if self._failed is not None and self._clock.monotonic() < self._failed[0]:
             raise self._failed[1].with_traceback(None)
         try:

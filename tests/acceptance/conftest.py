@@ -13,7 +13,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = metafunc.config.getoption("--backend")
     marked = {marker.name for marker in metafunc.definition.iter_markers()}
     backends = [chosen] if chosen else ["embedded", "azure"] if "both" in marked else ["embedded"]
-    metafunc.parametrize("backend", ["embedded"] if "embedded" in marked else backends, indirect=True)
+    only = [name for name in ("embedded", "azure") if name in marked]
+    metafunc.parametrize("backend", only or backends, indirect=True)
 
 
 @pytest.fixture(autouse=True)

@@ -13,14 +13,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_shared: dict[Path, Path] = {}
 _running: dict[Path, tuple[subprocess.Popen[str], dict[str, str]]] = {}
 _backend = "embedded"
+
+
+def share(first: Path, *others: Path) -> None:
+    """Daemons on these data directories are replicas of one deployment."""
+    _shared.update(dict.fromkeys(others, first))
 
 
 def services_of(data_dir: Path) -> dict[str, str]:
     """The environment that leads a daemon to them; they are started for the first one that asks."""
     if _backend == "embedded":
         return {}
+    data_dir = _shared.get(data_dir, data_dir)
     if data_dir not in _running:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.wire", "stack", "--json"],
@@ -51,3 +58,4 @@ def on(backend: str) -> Iterator[None]:
         for process, _ in _running.values():
             process.communicate(timeout=30)
         _running.clear()
+        _shared.clear()

@@ -297,16 +297,21 @@ async def register_hook(daemon: Daemon, identifier: str, connection: str) -> Non
     (await daemon.api("POST", "/webhooks", body)).ok()
 
 
-async def tell(daemon: Daemon, identifier: str, system: System, external_id: str, *, delivery: str) -> JsonObject:
-    """The system tells of its object, signed."""
+def signed_event(system: System, external_id: str, *, delivery: str) -> tuple[dict[str, str], bytes]:
+    """What the system tells of its object: headers and body."""
     shown = system.event(TYPE, external_id, "update")
     assert shown is not None
     headers, body = shown
     # The double does not know whose it is.
     raw = json.dumps({**json.loads(body), "tenantId": TENANT}).encode()
     signature = hmac.new(HOOK_SECRET.encode(), raw, hashlib.sha256).hexdigest()
-    sent = {**headers, "x-signature": signature, "x-delivery": delivery}
-    return (await daemon.request("POST", f"/webhooks/{identifier}/events", body=raw, headers=sent)).ok()
+    return {**headers, "x-signature": signature, "x-delivery": delivery}, raw
+
+
+async def tell(daemon: Daemon, identifier: str, system: System, external_id: str, *, delivery: str) -> JsonObject:
+    """The system tells of its object, signed."""
+    headers, raw = signed_event(system, external_id, delivery=delivery)
+    return (await daemon.request("POST", f"/webhooks/{identifier}/events", body=raw, headers=headers)).ok()
 
 
 def manners(style: str) -> Manners:

@@ -18,6 +18,9 @@ from tests.acceptance.process import Daemon, eventually
 from tests.acceptance.reading import logged, pages
 from tests.shims.clockshift import ClockShift
 
+# The clock of its daemons is moved by hours, and services refuse requests that are dated so.
+pytestmark = pytest.mark.embedded
+
 JOB = "finops-daily-sync"
 TOKEN = "pa+ss/word==acceptance"
 SUCCESS: JsonObject = {"status": "success", "message": "Cost sync initiated successfully", "details": {"rows": 12}}

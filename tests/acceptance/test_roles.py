@@ -12,7 +12,8 @@ from tests.acceptance.reading import events, readiness
 ISSUE = b'{"action":"opened","issue":{"id":%d,"number":%d,"title":"t"},"repository":{"id":7}}'
 
 
-async def test_one_takes_webhooks_in_and_another_works_them_off(tmp_path: Path) -> None:
+@pytest.mark.both
+async def test_one_takes_webhooks_in_and_another_works_them_off(tmp_path: Path, backend: str) -> None:
     async with Daemon(tmp_path / "data", args=["--role", "webhooks"]) as daemon:
         registration = await daemon.register_github()
         for number in range(20):
@@ -21,7 +22,8 @@ async def test_one_takes_webhooks_in_and_another_works_them_off(tmp_path: Path) 
         await daemon.restart()
         assert (await readiness(daemon))["roles"] == ["webhooks"]
         again = await daemon.post_webhook(registration, ISSUE % (0, 0), delivery="d-0")
-        assert again.ok()["status"] == "duplicate"
+        # A broker absorbs it and does not say so; the row that would is not there before the event is processed.
+        assert again.ok()["status"] == ("duplicate" if backend == "embedded" else "accepted")
         waiting = await daemon.queue("sync-outbound")
         assert (waiting["ready"], waiting["leased"]) == (20, 0), "it works nothing off"
         assert await events(daemon) == []

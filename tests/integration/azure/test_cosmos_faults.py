@@ -297,3 +297,14 @@ async def test_a_container_that_is_missing_is_named_with_what_makes_it(
         with pytest.raises(StoreUnusable, match=r"'entities'.*check --create"):
             await documents.get(ENTITIES, P, "a")
         await documents.get(TASKS, "t", "a")
+
+
+async def test_an_operation_that_comes_after_the_end_connects_to_nothing(
+    service: CosmosDouble, clock: FrozenClock
+) -> None:
+    async with opened(service, clock) as documents:
+        pass
+    service.calls.clear()
+    with pytest.raises(Unavailable, match="closed"):
+        await documents.get(ENTITIES, P, "late")
+    assert not service.calls

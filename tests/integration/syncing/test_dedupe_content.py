@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from syncd.testing.crash import Crash, CrashAt, at_every_call
+from syncd.testing.crash import Crash, CrashAt
 from tests.doubles.contract import START
 from tests.doubles.rest import RestDouble
+from tests.integration.backends import Backend
 from tests.integration.syncing.contacts import BY_CONTENT, BY_MAIL, behave, by_name, make, system, tell
 from tests.integration.syncing.world import World, at_start, opened
 
@@ -100,7 +101,7 @@ async def test_what_has_no_time_does_not_replace_what_has_one(world: World, crm:
     ids=["composite_key", "content_hash"],
 )
 async def test_killed_at_any_port_call_a_pull_ends_with_each_key_once_and_the_same_counts(
-    tmp_path: Path, rules: dict[str, Any], counts: dict[str, int]
+    tmp_path: Path, backend: Backend, rules: dict[str, Any], counts: dict[str, int]
 ) -> None:
     counts = {"fetched": 3} | counts
     numbers = iter(range(10_000))
@@ -112,18 +113,18 @@ async def test_killed_at_any_port_call_a_pull_ends_with_each_key_once_and_the_sa
             behave(crm, capped=2)
             for number in (1, 2, 1):
                 make(crm, f"Ana {number}", f"ana{number}@example.com", at=len(crm.contacts))
-            async with opened(directory, clock) as world:
+            async with opened(directory, clock, backend=backend) as world:
                 await world.connect("crm", crm, **rules)
                 task = await world.task("crm")
                 await world.plan.queue_due()
             with contextlib.suppress(Crash):
-                async with opened(directory, clock, crash=crash, boot="two") as world:
+                async with opened(directory, clock, backend=backend, crash=crash, boot="two") as world:
                     await world.work()
             await clock.advance(200)
-            async with opened(directory, clock, boot="three") as world:
+            async with opened(directory, clock, backend=backend, boot="three") as world:
                 await world.remind()
                 await world.work()
                 assert await world.counts(task) == counts
                 assert len(await world.entities()) == 2
 
-    assert await at_every_call(scenario) > 30
+    await backend.at_port_calls(scenario, more_than=30)

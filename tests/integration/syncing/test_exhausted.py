@@ -9,9 +9,10 @@ import pytest
 
 from syncd.domain.jsontypes import JsonObject
 from syncd.flows.parked import Filter
-from syncd.testing.crash import Crash, CrashAt, at_every_call
+from syncd.testing.crash import Crash, CrashAt
 from tests.doubles.contract import Fault
 from tests.doubles.rest import DOUBLES, RestDouble
+from tests.integration.backends import Backend
 from tests.integration.syncing.world import TENANT, World, at_start, opened
 
 AWAY = [Fault(status=503, body=b"away") for _ in range(4)]
@@ -135,7 +136,7 @@ async def test_another_replica_knows_of_the_answer_by_the_document(tmp_path: Pat
 
 
 @pytest.mark.may_block  # it makes a directory for each world
-async def test_killed_at_any_port_call_it_comes_back_once(tmp_path: Path) -> None:
+async def test_killed_at_any_port_call_it_comes_back_once(tmp_path: Path, backend: Backend) -> None:
     numbers = iter(range(10_000))
 
     async def scenario(crash: CrashAt) -> None:
@@ -145,7 +146,7 @@ async def test_killed_at_any_port_call_it_comes_back_once(tmp_path: Path) -> Non
         assert isinstance(crm, RestDouble)
         async with crm.serving():
             crm.put("contact", 1)
-            async with opened(directory, clock) as world:
+            async with opened(directory, clock, backend=backend) as world:
                 await world.connect("crm", crm)
                 await world.pull("crm")
                 [entity] = await world.entities()
@@ -155,15 +156,15 @@ async def test_killed_at_any_port_call_it_comes_back_once(tmp_path: Path) -> Non
                 await clock.advance(60)
                 await world.pull("crm")
             try:
-                async with opened(directory, clock, crash=crash, boot="two") as world:
+                async with opened(directory, clock, backend=backend, crash=crash, boot="two") as world:
                     await world.flows.exhausted.replay()
             except Crash:
                 pass
-            async with opened(directory, clock, boot="three") as world:
+            async with opened(directory, clock, backend=backend, boot="three") as world:
                 await world.flows.exhausted.replay()
                 await world.work()
                 assert await waiting(world) == []
             assert (crm.held("contact", "1") or {})["name"] == "Edited"
             assert [one.status for one in crm.log if one.method == "PATCH"] == [500, 500, 500, 500, 200]
 
-    assert await at_every_call(scenario) > 8
+    await backend.at_port_calls(scenario, more_than=8)

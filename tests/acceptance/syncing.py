@@ -248,7 +248,7 @@ async def edit(daemon: Daemon, entity: JsonObject, changes: JsonObject) -> Answe
     return await daemon.api("PUT", f"/entities/{TYPE}/{quote(entity['id'])}", body)
 
 
-async def in_step(daemon: Daemon, *, within: float = 30.0) -> None:
+async def in_step(daemon: Daemon, *, within: float = 90.0) -> None:
     """Wait until every connection has been told everything, but for what waits for a person, and no message is left."""
     left: list[object] = []
 

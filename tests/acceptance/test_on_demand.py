@@ -68,6 +68,7 @@ async def test_a_new_connection_is_tried_looked_at_pulled_and_told_everything(da
     assert len(crm.writes()) == 1
 
 
+@pytest.mark.both
 async def test_an_edit_is_looked_at_then_made_and_then_pushed(daemon: Daemon, crm: System) -> None:
     crm.fill(1)
     await connect(daemon, "crm", crm)

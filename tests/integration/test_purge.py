@@ -123,7 +123,7 @@ async def everything(world: World, tenant: str) -> dict[str, list[tuple[str, str
 
 
 def secrets_in(directory: Path) -> set[str]:
-    with sqlite3.connect(directory / "vault.db") as connection:
+    with sqlite3.connect(directory / FILE_NAME) as connection:
         found = {row[0] for row in connection.execute("SELECT name || '/' || version FROM vault")}
     connection.close()
     return found

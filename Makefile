@@ -24,6 +24,8 @@ demo: $(VENV)/$(if $(filter azure,$(BACKEND)),.dev,.run) ## a daemon of its own 
 ifeq ($(BACKEND),azure)
 	@.ci/prerequisites redis-server node npm
 	@exec $(BIN)/python -m tests.wire stack -- $(BIN)/syncd demo --services --replicas 3
+else ifneq ($(filter-out embedded,$(BACKEND)),)
+	@echo 'BACKEND is embedded or azure' >&2; exit 2
 else
 	@exec $(BIN)/syncd demo
 endif

@@ -103,7 +103,7 @@ def show(report: Report, narrator: Narrator) -> None:
             (
                 "  tries, without an answer, repeated",
                 f"{github.tries:,}, {github.unanswered:,}, {github.duplicates:,}",
-                "its log; Service Bus tells only some repeats" if report.shared else "its log",
+                "its log",
             ),
             (
                 "webhooks of the CRM",
@@ -137,10 +137,15 @@ def show(report: Report, narrator: Narrator) -> None:
             (
                 "waiting, parked",
                 f"{github.waiting:,}, {github.parked:,}",
-                "API, queues, counted by peeking" if report.shared else "API, queues",
+                "API, queues",
             ),
         ],
     )
+    if report.shared:
+        narrator.result(
+            "Of a webhook that comes again Service Bus cannot always say so: there were at least so many repeats."
+        )
+        narrator.result("It has no count of what waits: the oldest messages of each queue are looked at.")
     if github.uncounted:
         narrator.result(f"Not counted, because the backend cannot: {', '.join(github.uncounted)}.")
     narrator.result(report.sentence, "bold red" if report.problems else "bold green")

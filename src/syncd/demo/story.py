@@ -85,9 +85,9 @@ class Story:
         took = await cast.start_daemons(self._api)
         pids = ", ".join(str(replica.child.process.pid) for replica in cast.replicas)
         if cast.shared:
-            say(f"1. {self._daemons} (process {pids}), ready after {took:.1f} s, on the Service Bus,")
+            say(f"1. {self._daemons} {pids}, ready after {took:.1f} s, on the Service Bus,")
             say(
-                "   Cosmos DB, Key Vault, Redis and Blob Storage that the environment names. Nothing is kept beside them."
+                "   Cosmos DB, Key Vault, Redis and Blob Storage that the environment names. They keep nothing of their own."
             )
         else:
             say(f"1. The daemon runs (process {pids}), ready after {took:.1f} s, in {cast.doomed.data}")
@@ -200,7 +200,7 @@ class Story:
     @property
     def _daemons(self) -> str:
         count = len(self._cast.replicas)
-        return "A daemon runs" if count == 1 else f"{count} replicas run"
+        return "A daemon runs, process" if count == 1 else f"{count} replicas run, processes"
 
     def _alive(self) -> None:
         self._cast.alive()

@@ -42,6 +42,7 @@ async def on_doubles(directory: Path, *options: str, **environment: str) -> asyn
 
 
 @pytest.mark.embedded  # its services are its own, whichever the daemons of other tests have
+@pytest.mark.timeout(240)  # where the replica that dies has the pull, another takes it over after its lease of 90 s
 async def test_one_of_three_replicas_is_killed_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     process = await on_doubles(tmp_path, *SMALL, DEMO_EXIT="1", **HOSTILE)
     out, err = (text.decode() for text in await process.communicate())

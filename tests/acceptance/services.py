@@ -13,6 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from tests.wire.azurite import Unavailable, installed
+
 _shared: dict[Path, Path] = {}
 _running: dict[Path, tuple[subprocess.Popen[str], dict[str, str]]] = {}
 _backend = "embedded"
@@ -29,6 +33,10 @@ def services_of(data_dir: Path) -> dict[str, str]:
         return {}
     data_dir = _shared.get(data_dir, data_dir)
     if data_dir not in _running:
+        try:
+            installed()
+        except Unavailable as error:
+            pytest.skip(f"no Blob Storage here: {error}")
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.wire", "stack", "--json"],
             stdout=subprocess.PIPE,

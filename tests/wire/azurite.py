@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ ACCOUNT = "devstoreaccount1"
 #: The emulator's own key, the same everywhere. https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 _CACHE = Path(__file__).parents[2] / "build" / f"azurite-{VERSION}"
+#: A registry that cannot be reached is not asked again for each test. Seconds.
+_AGAIN_AFTER = 900.0
 _READY = "successfully listens on "
 
 
@@ -44,11 +47,15 @@ def installed() -> Path:
     with (_CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two test runs at once: one installs, the other waits
         if not (_CACHE / "complete").exists():
+            failed = _CACHE / "failed"
+            if failed.exists() and time.time() - failed.stat().st_mtime < _AGAIN_AFTER:
+                raise Unavailable(failed.read_text())
             asked = [npm, "install", "--prefix", str(_CACHE), "--no-audit", "--no-fund", "--ignore-scripts"]
             try:
-                subprocess.run([*asked, f"azurite@{VERSION}"], capture_output=True, text=True, timeout=240, check=True)
+                subprocess.run([*asked, f"azurite@{VERSION}"], capture_output=True, text=True, timeout=100, check=True)
             except (subprocess.SubprocessError, OSError) as error:
-                raise Unavailable(f"npm could not install azurite@{VERSION}: {error}") from error
+                failed.write_text(f"npm could not install azurite@{VERSION}: {error}")
+                raise Unavailable(failed.read_text()) from error
             (_CACHE / "complete").touch()
     return program
 

@@ -158,7 +158,7 @@ async def test_a_stop_in_the_middle_of_pushes_ends_those_under_way_and_sends_non
 async def test_a_second_signal_in_the_middle_of_pushes_loses_none_of_them(
     tmp_path: Path, daemon: Daemon, crm: System, mail: System
 ) -> None:
-    config(tmp_path, more="[http]\noutgoing_timeout = 5")  # leases of pushes are over after 20 s instead of 70
+    config(tmp_path, more="[http]\noutgoing_timeout = 20")  # leases of pushes are over after 50 s instead of 70
     await daemon.restart()
     await connect(daemon, "crm", crm)
     await connect(daemon, "mail", mail)

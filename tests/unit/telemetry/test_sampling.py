@@ -96,6 +96,7 @@ def test_what_every_sender_can_cause_at_will_is_sampled() -> None:
     by_requests_to_providers = {"credential_not_refreshed", "limit_adapted"}
     by_a_dependency_that_comes_and_goes = {
         "broker_back",
+        "broker_busy",
         "broker_unreachable",
         "lock_lost",
         "spool_drained",

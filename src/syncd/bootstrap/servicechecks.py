@@ -13,15 +13,14 @@ from syncd.ports.observe import ignore
 
 if TYPE_CHECKING:
     from syncd.adapters.azure.servicebus.checking import EntityReport
+    from syncd.bootstrap.checks import Row
     from syncd.settings import Settings
-
-Row = tuple[str, str, str, str]
-"""Name, status (`ok`, `failed`, `note`), detail, fix."""
 
 
 async def check_services(settings: Settings, *, create: bool = False) -> list[Row]:
     """Of every port that a service stands behind. `create` makes queues and containers that are missing."""
-    backend, rows = settings.backend, list[Row]()
+    backend = settings.backend
+    rows: list[Row] = []
     async with AsyncExitStack() as stack:
         services = Services(stack, settings, clock=SystemClock(observe=ignore), observe=ignore)
         for port, adapter, look in (

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from azure.core.exceptions import ResourceNotFoundError
 from azure.servicebus.aio.management import ServiceBusAdministrationClient
 
-from syncd.adapters.azure.errors import mapped
+from syncd.adapters.azure.errors import boundary
 from syncd.domain.errors import Invalid
 from syncd.domain.messages import LANES, MESSAGE_LIFETIME
 
@@ -86,11 +86,9 @@ async def _client(
         client = ServiceBusAdministrationClient(namespace, credential, retry_total=1, **options)
     else:
         raise Invalid("Service Bus takes a connection string, or a namespace and an identity")
-    try:
+    with boundary("the administration of Service Bus"):
         async with client:
             yield client
-    except Exception as error:  # whatever the SDK raises: the table knows what it means
-        raise mapped(error, what="the administration of Service Bus") from error
 
 
 async def _get(client: ServiceBusAdministrationClient, name: str) -> QueueProperties | None:

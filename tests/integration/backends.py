@@ -150,14 +150,39 @@ class _Services:
     cosmos: CosmosDouble
     bus: ServiceBusDouble
     container: str
+    """Its blobs are here; in the vault its names begin so."""
+
+
+class _Named:
+    """A vault in which names begin with a prefix."""
+
+    def __init__(self, vault: Vault, prefix: str) -> None:
+        self._vault = vault
+        self._prefix = prefix
+
+    async def append(self, name: str, value: Secret) -> str:
+        return await self._vault.append(self._prefix + name, value)
+
+    async def get(self, name: str, version: str) -> Secret:
+        return await self._vault.get(self._prefix + name, version)
+
+    async def versions(self, name: str) -> list[str]:
+        return await self._vault.versions(self._prefix + name)
+
+    async def purge(self, name: str, *, keep: str | None = None) -> int:
+        return await self._vault.purge(self._prefix + name, keep=keep)
+
+    async def rotate_key(self) -> int:
+        return await self._vault.rotate_key()
 
 
 class Azure:
     """Made by `azure`. Key Vault and the storage account are one for all directories; what is in them is told apart by name."""
 
-    def __init__(self, azurite: Azurite, vault: Vault) -> None:
+    def __init__(self, azurite: Azurite, vault: Vault, double: KeyVaultDouble) -> None:
         self._azurite = azurite
         self._vault = vault
+        self._double = double
         self._services: dict[Path, tuple[_Services, AsyncExitStack]] = {}
 
     @asynccontextmanager
@@ -175,12 +200,7 @@ class Azure:
             open_cosmos(
                 endpoint=services.cosmos.endpoint, credential=KEY, database="syncd", clock=clock, options=OPTIONS
             ) as documents,
-            open_blob_storage(
-                connection_string=Secret(self._azurite.connection_string),
-                container=services.container,
-                clock=clock,
-                observe=ignore,
-            ) as blobs,
+            self._blobs(services, clock) as blobs,
             open_service_bus(
                 connection_string=services.bus.connection_string,
                 queues=QUEUES,
@@ -194,7 +214,7 @@ class Azure:
                     documents=crash.wrap("documents", documents),
                     queue=crash.wrap("queue", line(queue)),
                     blobs=crash.wrap("blobs", blobs),
-                    vault=crash.wrap("vault", self._vault),
+                    vault=crash.wrap("vault", _Named(self._vault, services.container)),
                 )
             finally:
                 if crash.dead:
@@ -206,6 +226,27 @@ class Azure:
         copied = await self._of(target, clock, dedupes=dedupes)
         await asyncio.to_thread(shutil.copytree, source, target)
         copied.cosmos.store.databases = copy.deepcopy(staged.cosmos.store.databases)
+        self._double.store.copy(staged.container, copied.container)
+        async with self._blobs(staged, clock) as theirs, self._blobs(copied, clock) as ours:
+            async for blob in theirs.list():
+                await ours.put(blob.name, await theirs.get(blob.name))
+
+    def _blobs(self, services: _Services, clock: FrozenClock) -> AbstractAsyncContextManager[Blobs]:
+        return open_blob_storage(
+            connection_string=Secret(self._azurite.connection_string),
+            container=services.container,
+            clock=clock,
+            observe=ignore,
+        )
+
+    def bury(self, directory: Path, queue: str, *reasons: str) -> None:
+        """The broker puts the messages of a queue aside, oldest first, each for its reason."""
+        entity = self._services[directory][0].bus.namespace.source(queue)
+        for stored, reason in zip([entity.stored[number] for number in sorted(entity.stored)], reasons, strict=True):
+            entity.bury(stored, reason, "said")
+
+    def buried(self, directory: Path, queue: str) -> int:
+        return len(self._services[directory][0].bus.queue(queue).dead_letters)
 
     async def at_port_calls(self, scenario: Scenario, *, more_than: int) -> bool:
         before = set(self._services)
@@ -273,7 +314,7 @@ async def azure(azurite: Azurite, directory: Path, environ: Callable[[str, str],
                 cache_seconds=0.0,
             ) as vault,
         ):
-            made = Azure(azurite, vault)
+            made = Azure(azurite, vault, double)
             try:
                 yield made
             finally:

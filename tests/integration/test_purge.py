@@ -43,11 +43,12 @@ from syncd.flows.operate.tenants import TenantsFlow
 from syncd.flows.parked import Filter
 from syncd.flows.purge import BUDGET, Progress, Purge
 from syncd.flows.purged import STRAGGLERS, Purged
-from syncd.flows.purgesurvey import EMPTIED, Survey
+from syncd.flows.purgesurvey import EMPTIED, Survey, secret_names
 from syncd.ports.documents import Condition, Create, Query
 from syncd.ports.queue import Complete, Delivery, Message, Release
 from syncd.testing.clock import FrozenClock
-from syncd.testing.crash import Crash, CrashAt, at_every_call
+from syncd.testing.crash import Crash, CrashAt
+from tests.integration.backends import Backend
 from tests.integration.webhooks import World, github, issue, opened
 
 #: What belongs to nobody in particular, and what is remembered of a purge on purpose.
@@ -122,53 +123,59 @@ async def everything(world: World, tenant: str) -> dict[str, list[tuple[str, str
     return found | {"blobs": blobs} if blobs else found
 
 
-def secrets_in(directory: Path) -> set[str]:
-    with sqlite3.connect(directory / FILE_NAME) as connection:
-        found = {row[0] for row in connection.execute("SELECT name || '/' || version FROM vault")}
-    connection.close()
+async def secrets_in(world: World) -> set[tuple[str, str, str]]:
+    """(tenant, name, version) of all that registrations and credentials keep in the vault."""
+    found = set()
+    for collection in (REGISTRATIONS, CREDENTIALS):
+        for document in (await world.documents.query(collection, Query(across=True))).items:
+            for name in secret_names(collection, document):
+                found |= {(document.data["tenantId"], name, one) for one in await world.vault.versions(name)}
     return found
+
+
+async def settle_both(world: World) -> None:
+    await settle(world, "tenant", "reg-tenant", "gh-tenant")
+    await settle(world, "other", "reg-other", "gh-other")
 
 
 async def seeded(directory: Path) -> None:
     async with opened(directory, FrozenClock()) as world:
-        await settle(world, "tenant", "reg-tenant", "gh-tenant")
-        await settle(world, "other", "reg-other", "gh-other")
+        await settle_both(world)
 
 
-async def test_at_every_crash_point_a_resumed_purge_leaves_nothing_and_no_mark_on_its_neighbour(tmp_path: Path) -> None:
-    origin = tmp_path / "origin"
+async def test_at_every_crash_point_a_resumed_purge_leaves_nothing_and_no_mark_on_its_neighbour(
+    tmp_path: Path, backend: Backend
+) -> None:
+    origin, start = tmp_path / "origin", FrozenClock()
     origin.mkdir()
-    await seeded(origin)
-    async with opened(origin, FrozenClock()) as world:
+    async with opened(origin, start, backend=backend) as world:
+        await settle_both(world)
         before, neighbour = await everything(world, "tenant"), await everything(world, "other")
+        kept = await secrets_in(world)
     assert set(before) == {one.name for one in COLLECTIONS.values() if one not in KEPT} | {"blobs"}
     assert {name: len(items) for name, items in before.items()} == {
         name: len(items) for name, items in neighbour.items()
     }
-    kept = await asyncio.to_thread(secrets_in, origin)
-    assert len(kept) == 6
-    theirs: set[str] = set()
+    theirs = {one for one in kept if one[0] == "other"}
+    assert (len(kept), len(theirs)) == (6, 3)
     runs = iter(range(1000))
 
     async def scenario(crash: CrashAt) -> None:
-        directory = tmp_path / str(next(runs))
-        await asyncio.to_thread(shutil.copytree, origin, directory)
-        clock = FrozenClock()
-        async with opened(directory, clock, crash=crash) as world:
+        directory, clock = tmp_path / str(next(runs)), FrozenClock(start.now())
+        await backend.copy(origin, directory, clock)
+        async with opened(directory, clock, backend=backend, crash=crash) as world:
             with contextlib.suppress(Crash):
                 assert (await Purging(world).to_the_end())[-1].done
-        async with opened(directory, clock, boot="two") as world:
+        async with opened(directory, clock, backend=backend, boot="two") as world:
             await Purging(world).to_the_end()
             assert await everything(world, "tenant") == {}
             assert await everything(world, "other") == neighbour
-        left = await asyncio.to_thread(secrets_in, directory)
-        assert len(left) == 3
-        theirs.update(left)
+            assert await secrets_in(world) == theirs
+            for _, name, _ in kept - theirs:
+                assert await world.vault.versions(name) == []
         await asyncio.to_thread(shutil.rmtree, directory)
 
-    assert await at_every_call(scenario) > 100
-    assert len(theirs) == 3, "always the same ones, those of the neighbour"
-    assert theirs < kept
+    await backend.at_port_calls(scenario, more_than=100)
 
 
 async def test_a_request_does_a_bounded_amount_of_work_and_the_counts_add_up(tmp_path: Path) -> None:

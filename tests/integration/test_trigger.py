@@ -25,7 +25,8 @@ from syncd.flows.ticks import Ticks
 from syncd.flows.trigger import CostTrigger, TriggerTarget, cost_trigger_job, trigger_target
 from syncd.ports.observe import ignore
 from syncd.testing.clock import FrozenClock
-from syncd.testing.crash import Crash, CrashAt, at_every_call
+from syncd.testing.crash import Crash, CrashAt
+from tests.integration.backends import Backend, Kept
 
 START = parse("2026-05-01T00:00:00")
 TOKEN = "q+/8s==dGVzdC10b2tlbg"
@@ -81,7 +82,7 @@ class Endpoint:
 
 
 class World:
-    def __init__(self, store: Store, clock: FrozenClock, caller: HttpCaller, endpoint: Endpoint) -> None:
+    def __init__(self, store: Store | Kept, clock: FrozenClock, caller: HttpCaller, endpoint: Endpoint) -> None:
         self.store = store
         self.clock = clock
         self.caller = caller
@@ -386,7 +387,9 @@ def test_an_enabled_trigger_names_every_variable_that_is_missing(
     assert all(name in str(caught.value) for name in names)
 
 
-async def test_it_calls_at_most_once_whatever_port_call_it_crashes_at(world: World, tmp_path: Path) -> None:
+async def test_it_calls_at_most_once_whatever_port_call_it_crashes_at(
+    world: World, tmp_path: Path, backend: Backend
+) -> None:
     endpoint = world.endpoint
     worlds = 0
 
@@ -405,9 +408,9 @@ async def test_it_calls_at_most_once_whatever_port_call_it_crashes_at(world: Wor
         clock = FrozenClock(START)
         directory = tmp_path / str(worlds)
         await asyncio.to_thread(directory.mkdir)
-        async with open_store(directory, clock=clock, durable=False) as store:
-            doomed_world = World(store, clock, crash.wrap("caller", world.caller), endpoint)
-            doomed = doomed_world.ticks("r1/b1", documents=crash.wrap("documents", store.documents))
+        async with backend.opened(directory, clock, crash) as kept:
+            doomed_world = World(kept, clock, crash.wrap("caller", world.caller), endpoint)
+            doomed = doomed_world.ticks("r1/b1")
             job = cost_trigger_job(schedule=NIGHTLY, trigger=doomed_world.trigger(settle_timeout=60.0))
             try:
                 await doomed.run_next(job)
@@ -415,7 +418,8 @@ async def test_it_calls_at_most_once_whatever_port_call_it_crashes_at(world: Wor
                 await doomed.run_next(job)
             except Crash:
                 pass
-            heir_world = World(store, clock, world.caller, endpoint)
+        async with backend.opened(directory, clock, CrashAt()) as kept:
+            heir_world = World(kept, clock, world.caller, endpoint)
             heir = heir_world.ticks("r1/b2", alone=True)
             job = cost_trigger_job(schedule=NIGHTLY, trigger=heir_world.trigger(settle_timeout=60.0))
             if clock.now() == START:
@@ -429,4 +433,4 @@ async def test_it_calls_at_most_once_whatever_port_call_it_crashes_at(world: Wor
             # It succeeded, or it died between the mark and the call, and then nobody may claim a success.
             assert tick["status"] == ("succeeded" if endpoint.posts else "unknown")
 
-    assert await at_every_call(scenario) > 15
+    await backend.at_port_calls(scenario, more_than=15)

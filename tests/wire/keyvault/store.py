@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -129,6 +130,11 @@ class Store:
         if self.purge_protected:
             raise refusals.purge_protected()
         found.state, found.until = "purging", self._now() + self.settling
+
+    def copy(self, prefix: str, to: str) -> None:
+        """All names that begin so, with their versions under the same ids, as names that begin the other way."""
+        for name in [name for name in self._names if name.startswith(prefix)]:
+            self._names[to + name.removeprefix(prefix)] = deepcopy(self._names[name])
 
     def holds(self, text: str) -> bool:
         """Is this value anywhere in the vault, readable or not?"""

@@ -67,6 +67,23 @@ async def test_another_process_may_read_the_write_before_and_its_compare_and_set
             await other.write(ENTITIES, P, [Replace("a", {"n": 3}, seen.etag)])
 
 
+async def test_who_loses_to_another_process_reads_what_it_lost_to_though_the_replicas_are_behind(
+    service: CosmosDouble, documents: CosmosDocuments, clock: FrozenClock
+) -> None:
+    async with opened(service, clock) as other:
+        [first, _] = await other.write(ENTITIES, P, [Create("a", {"n": 1}), Create("b", {"n": 1})])
+        service.stale_reads = True
+        assert await documents.get_many(ENTITIES, [(P, "a"), (P, "b")]) == [None, None], "it has no token of theirs"
+        with pytest.raises(Conflict):
+            await documents.write(ENTITIES, P, [Create("c", {}), Create("a", {"n": 2})])
+        assert await documents.get(ENTITIES, P, "a") == first
+        assert first is not None
+        [second] = await other.write(ENTITIES, P, [Replace("a", {"n": 2}, first.etag)])
+        with pytest.raises(Conflict):
+            await documents.write(ENTITIES, P, [Replace("a", {"n": 3}, first.etag)])
+        assert await documents.get_many(ENTITIES, [(P, "a"), (P, "x")]) == [second, None]
+
+
 async def test_a_replica_that_has_not_caught_up_is_no_missing_document(
     service: CosmosDouble, documents: CosmosDocuments
 ) -> None:
@@ -135,6 +152,27 @@ async def test_a_hundred_new_records_with_their_aliases_take_three_round_trips(
     )
     assert [call.operation for call in service.requests()] == ["query", "batch", "batch"]
     assert len([call for call in service.calls if call.operation not in ("account", "pkranges")]) == 3
+
+
+async def test_a_batch_that_meets_what_is_there_costs_one_read_and_not_one_for_each_document(
+    service: CosmosDouble, documents: CosmosDocuments
+) -> None:
+    writes = [Create(f"e{n}", {"n": n}) for n in range(100)]
+    await documents.write(ENTITIES, P, writes)
+    service.calls.clear()
+    with pytest.raises(Conflict) as lost:
+        await documents.write(ENTITIES, P, writes)
+    assert lost.value.index == 0
+    assert [call.operation for call in service.requests()] == ["batch", "read"]
+
+
+async def test_documents_asked_for_twice_are_two_that_may_be_changed_apart(documents: CosmosDocuments) -> None:
+    await documents.write(ENTITIES, P, [Create("a", {"list": [{"n": 2**60}]}), Create("b", {})])
+    one, _, other = await documents.get_many(ENTITIES, [(P, "a"), (P, "b"), (P, "a")])
+    assert one is not None
+    assert other is not None
+    one.data["list"][0]["n"] = 0
+    assert other.data["list"] == [{"n": 2**60}]
 
 
 async def test_every_operation_is_observed_with_its_request_units(service: CosmosDouble, clock: FrozenClock) -> None:

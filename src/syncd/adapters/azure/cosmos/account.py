@@ -182,6 +182,14 @@ class Account:
             operation, collection.name, lambda: work(proxy, layout, charge), read=read, charge=charge
         )
 
+    async def item(self, collection: Collection, key: str, identifier: str) -> JsonObject | None:
+        """A point read by the container's key and the stored id. An expired item that is not deleted yet is answered too."""
+
+        async def read(container: ContainerProxy, _: Layout, charge: Charge) -> JsonObject:
+            return dict(await container.read_item(identifier, key, response_hook=charge))
+
+        return await self.on("read", collection, read, read=True)
+
     async def call(
         self,
         operation: str,
@@ -263,8 +271,9 @@ class Account:
             self._credential.forget()
 
     def remember(self, headers: Mapping[str, str], link: str) -> None:
-        """Reads of this process see what a batch wrote. The SDK keeps the session token of every write but a batch's
-        (4.17.1, `_Batch`), and takes the container from a header that a batch's answer need not have."""
+        """Reads of this process see what a batch wrote, or what refused it. The SDK keeps the session token of every write and
+        every lost one but a batch's (4.17.1, `_Batch`), and takes the container from a header that a batch's answer need not
+        have."""
         connection = self._client.client_connection if self._client is not None else None
         if connection is not None and connection.session is not None and headers.get("x-ms-session-token"):
             update: Callable[..., None] = connection.session.update_session

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -42,42 +42,41 @@ class CosmosDocuments:
         self._clock = clock
 
     async def get(self, collection: Collection, partition: str, identifier: str) -> Document | None:
-        check_declared(collection)
-        return self._document(
-            await self._account.layout(collection), await self._item(collection, partition, identifier), partition
-        )
+        [document] = await self.get_many(collection, [(partition, identifier)])
+        return document
 
     async def get_many(self, collection: Collection, keys: Sequence[tuple[str, str]]) -> list[Document | None]:
         check_declared(collection)
         layout = await self._account.layout(collection)
-        places: dict[str, set[str]] = {}
-        for partition, identifier in keys:
-            places.setdefault(layout.key_of(partition), set()).add(identifier)
+        places = [(layout.key_of(partition), stored_id(identifier)) for partition, identifier in keys]
+        wanted: dict[str, list[str]] = {}
+        for key, name in dict.fromkeys(places):
+            wanted.setdefault(key, []).append(name)
         found: dict[tuple[str, str], JsonObject] = {}
 
-        async def one(partition: str, identifier: str) -> None:
-            item = await self._item(collection, partition, identifier)
+        async def one(key: str, name: str) -> None:
+            item = await self._account.item(collection, key, name)
             if item is not None:
-                found[layout.key_of(partition), item["id"]] = item
+                found[key, name] = item
 
-        async def several(key: str, identifiers: Sequence[str]) -> None:
-            for item in await self._rows(collection, compile_points(key, identifiers)):
+        async def several(key: str, names: Sequence[str]) -> None:
+            for item in await self._rows(collection, compile_points(key, names)):
                 found[key, item["id"]] = item
 
-        alone = dict.fromkeys(pair for pair in keys if len(places[layout.key_of(pair[0])]) == 1)
-        crowds = [(key, sorted(names)) for key, names in places.items() if len(names) > 1]
         await asyncio.gather(
-            *(one(*pair) for pair in alone),
+            *(one(key, names[0]) for key, names in wanted.items() if len(names) == 1),
             *(
                 several(key, names[start : start + _POINTS])
-                for key, names in crowds
+                for key, names in wanted.items()
+                if len(names) > 1
                 for start in range(0, len(names), _POINTS)
             ),
         )
         # An item is handed out once: who asks for it twice may change one of the two.
+        repeated = len(set(places)) < len(places)
         return [
-            self._document(layout, _own(found.get((layout.key_of(partition), stored_id(identifier)))), partition)
-            for partition, identifier in keys
+            self._document(layout, _own(found.get(place)) if repeated else found.get(place), partition)
+            for place, (partition, _) in zip(places, keys, strict=True)
         ]
 
     async def write(self, collection: Collection, partition: str, writes: Sequence[Write]) -> list[Document | None]:
@@ -107,13 +106,6 @@ class CosmosDocuments:
         return 0
 
     # -- reading --
-
-    async def _item(self, collection: Collection, partition: str, identifier: str) -> JsonObject | None:
-        async def read(container: ContainerProxy, layout: Layout, charge: Charge) -> Mapping[str, Json]:
-            return await container.read_item(stored_id(identifier), layout.key_of(partition), response_hook=charge)
-
-        item = await self._account.on("read", collection, read, read=True)
-        return None if item is None else dict(item)
 
     async def _rows(self, collection: Collection, statement: Statement) -> list[Json]:
         async def rows(container: ContainerProxy, _: Layout, charge: Charge) -> list[Json]:

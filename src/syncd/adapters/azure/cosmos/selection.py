@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from syncd.adapters.azure.cosmos.layout import Layout, sortable
-from syncd.adapters.azure.cosmos.stored import EXPIRES, PARTITION, stored_id
+from syncd.adapters.azure.cosmos.stored import EXPIRES, PARTITION
 from syncd.domain import keyset
 from syncd.domain.collections import Collection
 from syncd.domain.errors import Invalid
@@ -68,9 +68,9 @@ def compile_count(layout: Layout, partition: str, where: Sequence[Condition], no
 
 
 def compile_points(key: str, identifiers: Sequence[str]) -> Statement:
-    """Many ids of one partition."""
+    """Many ids of one partition, as they are stored."""
     statement = Statement(key=key, rows=len(identifiers))
-    names = ", ".join(statement.bind(stored_id(identifier)) for identifier in identifiers)
+    names = ", ".join(statement.bind(identifier) for identifier in identifiers)
     statement.text = f"SELECT * FROM c WHERE c.id IN ({names})"
     return statement
 

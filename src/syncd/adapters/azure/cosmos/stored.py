@@ -62,22 +62,25 @@ def given_id(stored: str) -> str:
     return given if stored_id(given) == stored else stored
 
 
-def size_of(data: JsonObject, *, limit: int, what: str) -> int:
-    """Bytes of the fields as JSON. Raises TooLarge, and ValueError for NaN, which is no JSON."""
-    size = len(_text(data).encode("utf-8", "surrogatepass"))
+def text_of(data: JsonObject) -> str:
+    """The fields as JSON. Raises ValueError for NaN, which is none."""
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def size_of(text: str, *, limit: int, what: str) -> int:
+    """Bytes of the fields. Raises TooLarge."""
+    size = len(text.encode("utf-8", "surrogatepass"))
     if size > limit:
         raise TooLarge(f"{what} has {size} bytes, more than {limit}")
     return size
 
 
-def _text(data: Json) -> str:
-    return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def to_item(identifier: str, data: JsonObject, placed: JsonObject, *, ttl: float | None, now: float) -> JsonObject:
-    """`placed`: the fields by which the container is partitioned; `ttl`: seconds, None for ever."""
+def to_item(
+    identifier: str, data: JsonObject, text: str, placed: JsonObject, *, ttl: float | None, now: float
+) -> JsonObject:
+    """`text`: of `data`; `placed`: the fields by which the container is partitioned; `ttl`: seconds, None for ever."""
     item: JsonObject = {_ESCAPE + name if _kept(name) else name: value for name, value in data.items()}
-    if _LONG_DIGITS.search(_text(data)):
+    if _LONG_DIGITS.search(text):
         found: list[list[str | int]] = []
         item = _written(item, [], found)
         if found:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from syncd.adapters.azure.cosmos.account import Account, Charge
 from syncd.adapters.azure.cosmos.layout import Layout
-from syncd.adapters.azure.cosmos.stored import etag_of, expired, size_of, stored_id, to_item
+from syncd.adapters.azure.cosmos.stored import etag_of, expired, size_of, stored_id, text_of, to_item
 from syncd.domain.collections import Collection
 from syncd.domain.errors import Conflict, Invalid, NotFound, TooLarge
 from syncd.domain.jsontypes import Json, JsonObject
@@ -72,9 +72,10 @@ def _steps(layout: Layout, partition: str, writes: Sequence[Write], now: float) 
             steps.append(Step(index, "delete", identifier, {}, write.etag))
             continue
         write.data["schema"] = max(write.data.get("schema", 0), collection.schema)
-        size += size_of(write.data, limit=DOCUMENT_BYTES, what=f"document {write.id!r} of {collection.name}")
+        text = text_of(write.data)
+        size += size_of(text, limit=DOCUMENT_BYTES, what=f"document {write.id!r} of {collection.name}")
         ttl = collection.ttl if write.ttl is None else write.ttl
-        item = to_item(write.id, write.data, placed, ttl=ttl, now=now)
+        item = to_item(write.id, write.data, text, placed, ttl=ttl, now=now)
         kind = type(write).__name__.lower()
         steps.append(Step(index, kind, identifier, item, write.etag if isinstance(write, Replace) else None))
     if size > BATCH_BYTES:
@@ -99,35 +100,24 @@ async def _mended(
     if refused.status == 404 and step.kind == "delete" and step.etag is None:
         return [one for one in steps if one is not step]  # what is not there need not be removed
     if refused.status == 409 and step.kind == "create":
-        stale = await _expired(account, collection, key, [one for one in steps if one.kind == "create"], now)
-        if step.id in stale:
-            return [
-                replace(one, kind="replace", etag=stale[one.id]) if one.kind == "create" and one.id in stale else one
-                for one in steps
-            ]
+        mended = await _in_place_of_expired(account, collection, key, steps[refused.position :], now)
+        if mended:
+            return steps[: refused.position] + mended
     raise Conflict(f"{step.kind} of {step.id!r} in {collection.name} lost", index=step.index)
 
 
-async def _expired(
-    account: Account, collection: Collection, key: str, steps: Sequence[Step], now: float
-) -> dict[str, str]:
-    """Which of these ids hold an expired item that is not deleted yet, each with its etag."""
+async def _in_place_of_expired(
+    account: Account, collection: Collection, key: str, steps: list[Step], now: float
+) -> list[Step]:
+    """The steps from the refused create on, those replaced whose id is held by an expired item that is not deleted yet; none where
+    the first one lost. Queries leave expired items out, so that each is read by itself: the others only where the first is one."""
 
-    async def look(container: ContainerProxy, _: Layout, charge: Charge) -> dict[str, str]:
-        # Queries leave expired items out, so that each is read by itself.
-        items = await asyncio.gather(*(_read(container, step.id, key, charge) for step in steps))
-        return {item["id"]: etag_of(item) for item in items if item is not None and expired(item, now)}
+    async def over(step: Step) -> Step:
+        item = await account.item(collection, key, step.id) if step.kind == "create" else None
+        return step if item is None or not expired(item, now) else replace(step, kind="replace", etag=etag_of(item))
 
-    return await account.on("read", collection, look, read=True) or {}
-
-
-async def _read(container: ContainerProxy, identifier: str, key: str, charge: Charge) -> JsonObject | None:
-    from azure.cosmos.exceptions import CosmosResourceNotFoundError
-
-    try:
-        return dict(await container.read_item(identifier, key, response_hook=charge))
-    except CosmosResourceNotFoundError:
-        return None
+    first = await over(steps[0])
+    return [] if first is steps[0] else [first, *await asyncio.gather(*(over(step) for step in steps[1:]))]
 
 
 async def _send(account: Account, collection: Collection, key: str, steps: Sequence[Step]) -> list[str]:
@@ -138,8 +128,17 @@ async def _send(account: Account, collection: Collection, key: str, steps: Seque
     """
 
     async def batch(container: ContainerProxy, layout: Layout, charge: Charge) -> list[str]:
-        results = await container.execute_item_batch([_operation(step) for step in steps], key, response_hook=charge)
-        account.remember(charge.headers, f"dbs/{account.database_name}/colls/{layout.container}")
+        from azure.cosmos.exceptions import CosmosBatchOperationError
+
+        link = f"dbs/{account.database_name}/colls/{layout.container}"
+        try:
+            results = await container.execute_item_batch(
+                [_operation(step) for step in steps], key, response_hook=charge
+            )
+        except CosmosBatchOperationError as error:
+            account.remember(error.headers, link)  # whoever lost reads what it lost to
+            raise
+        account.remember(charge.headers, link)
         return [str(result.get("eTag", "")).strip('"') for result in results]
 
     operation = steps[0].kind if len(steps) == 1 else "batch"

@@ -115,9 +115,12 @@ class Link:
     async def _receive(
         self, receiver: ServiceBusReceiver, count: int, until: float, gap: float | None
     ) -> list[ServiceBusReceivedMessage]:
-        if self._kept or sdk.arrived(receiver) >= count:
+        if self._kept:
             kept, self._kept = self._kept, []
-            return kept or await receiver.receive_messages(count, max_wait_time=1)
+            return kept
+        if came := sdk.arrived(receiver):
+            # Alone: a receive that waits for more has these in its hands already, and loses them when it is interrupted.
+            return await receiver.receive_messages(min(came, count), max_wait_time=1)
         wait = max(until - asyncio.get_running_loop().time(), 0.0) + 1
         poll = self._poll = asyncio.create_task(receiver.receive_messages(count, max_wait_time=wait))
         try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.services import on
+from tests.acceptance.services import ending, on
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -17,7 +17,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("backend", only or backends, indirect=True)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    with on(request.param):
+    """Of the module, so that a daemon that all tests of one share runs there too: its fixture asks for this one."""
+    with on(request.param), ending():
         yield request.param
+
+
+@pytest.fixture(autouse=True)
+def services_end(backend: str) -> Iterator[None]:
+    """Those of the test's own daemons, with the test."""
+    with ending():
+        yield

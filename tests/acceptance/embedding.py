@@ -2,7 +2,7 @@
 
     python -m tests.acceptance.embedding JOURNAL [--messages N] [--seconds S] [--schedule "every 2s"]
 
-The messages are sent once, into a store that is not there yet. A unit takes S seconds and looks at no signal, as a handler that
+The messages are sent once, before the first start, through the ports that the daemon opens. A unit takes S seconds and looks at no signal, as a handler that
 was written without a thought for stopping. The journal is what an outside observer of the effects would have seen: it is written
 line by line, beside the store and never through it.
 """
@@ -20,16 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syncd.adapters.embedded.clock import SystemClock
-from syncd.adapters.embedded.store import FILE_NAME, open_store
+from syncd.bootstrap.ports import open_ports
 from syncd.bootstrap.process import run_daemon
 from syncd.domain.messages import Envelope
 from syncd.domain.outcomes import DONE, Outcome
 from syncd.domain.schedules import parse_schedule
 from syncd.flows.jobs import Job, Tick, TickResult
+from syncd.ports.observe import ignore
 from syncd.ports.queue import Message
 from syncd.runtime.lock import DataDirectory
 from syncd.runtime.work import Handler, Work
-from syncd.settings import find_config, load
+from syncd.settings import Settings, find_config, load
 
 QUEUE = "sync-outbound"
 KIND = "acceptance"
@@ -83,11 +84,10 @@ class _Journal:
         self.write("end", name, count)
 
 
-async def _send(data_dir: Path, count: int) -> None:
-    async with open_store(data_dir, clock=SystemClock()) as store:
-        await store.queue.send(
-            QUEUE, [Message(Envelope(kind=KIND, origin_id=f"unit-{number}")) for number in range(count)]
-        )
+async def _send(settings: Settings, count: int) -> None:
+    messages = [Message(Envelope(kind=KIND, origin_id=f"unit-{number}")) for number in range(count)]
+    async with open_ports(settings, clock=SystemClock(), observe=ignore, boot="sender") as ports:
+        await ports.queue.send(QUEUE, messages)
 
 
 def main() -> int:
@@ -98,10 +98,11 @@ def main() -> int:
     parser.add_argument("--schedule")
     given = parser.parse_args()
     loaded = load(find_config(None, os.environ), (), os.environ)
-    data_dir = loaded.settings.daemon.data_dir
-    if given.messages and not (data_dir / FILE_NAME).exists():
-        with DataDirectory(data_dir, boot="sender", now=time.time):
-            asyncio.run(_send(data_dir, given.messages))
+    sent = given.journal.with_suffix(".sent")
+    if given.messages and not sent.exists():
+        with DataDirectory(loaded.settings.daemon.data_dir, boot="sender", now=time.time):
+            asyncio.run(_send(loaded.settings, given.messages))
+        sent.touch()
     journal = _Journal(given.journal)
 
     async def handle(work: Work) -> Outcome:

@@ -54,16 +54,26 @@ def services_of(data_dir: Path) -> dict[str, str]:
 
 @contextmanager
 def on(backend: str) -> Iterator[None]:
-    """Daemons that are made meanwhile run on `backend`; their services end with it."""
+    """Daemons that are made meanwhile run on `backend`."""
     global _backend
     _backend = backend
     try:
         yield
     finally:
         _backend = "embedded"
-        for process, _ in _running.values():
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """The services that are started meanwhile end with it."""
+    before = set(_running)
+    try:
+        yield
+    finally:
+        ended = [_running.pop(data_dir) for data_dir in set(_running) - before]
+        for process, _ in ended:
             process.terminate()
-        for process, _ in _running.values():
-            process.communicate(timeout=30)
-        _running.clear()
-        _shared.clear()
+        for process, _ in ended:
+            process.communicate(timeout=60)
+        if not _running:
+            _shared.clear()

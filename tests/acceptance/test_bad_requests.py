@@ -61,7 +61,7 @@ class Site:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+async def site(tmp_path_factory: pytest.TempPathFactory, backend: str) -> AsyncIterator[Site]:
     environment = {
         "SYNCD_WEBHOOKS__MAX_BODY_BYTES": str(LIMIT),
         "SYNCD_WEBHOOKS__LARGE_BODY_BYTES": str(LIMIT),

@@ -138,7 +138,7 @@ class Received:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def received(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Received]:
+async def received(tmp_path_factory: pytest.TempPathFactory, backend: str) -> AsyncIterator[Received]:
     async with Daemon(tmp_path_factory.mktemp("real") / "data") as daemon:
         made = await daemon.api(
             "POST",

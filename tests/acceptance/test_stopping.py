@@ -1,4 +1,8 @@
-"""Stopping: in order, in time, at once, and not at all. Whatever way it ends, the work comes again."""
+"""Stopping: in order, in time, at once, and not at all. Whatever way it ends, the work comes again.
+
+What a process held when it was killed comes again when the next one has voided its leases (embedded), or when the broker's locks
+have run out.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from syncd.domain.times import parse
 from tests.acceptance import embedding
 from tests.acceptance.process import Daemon, eventually
 from tests.acceptance.reading import logged, parked
 
-# The messages lie in the embedded store before the daemon starts.
-pytestmark = pytest.mark.embedded
-
-#: What `docker stop` waits before it kills.
-DOCKER = 10.0
+#: Seconds until whoever asked it to stop kills it: Docker's own default; what deploy/ sets where a balancer is in front.
+KILLED_AFTER = {"embedded": 10.0, "azure": 30.0}
 
 
-def embedded(tmp_path: Path, *args: str, config: str = "") -> tuple[Daemon, Path]:
+def program(tmp_path: Path, *args: str, config: str = "") -> tuple[Daemon, Path]:
     """A daemon with a kind of message of its own, and the journal of what became of its messages."""
     journal = tmp_path / "journal"
     file = tmp_path / "syncd.toml"
@@ -33,7 +35,7 @@ def embedded(tmp_path: Path, *args: str, config: str = "") -> tuple[Daemon, Path
     return daemon, journal
 
 
-async def all_begun(journal: Path, count: int, *, pid: int, within: float = 30.0) -> list[embedding.Line]:
+async def all_begun(journal: Path, count: int, *, pid: int, within: float = 60.0) -> list[embedding.Line]:
     """The lines of so many units that this process began."""
     found: list[embedding.Line] = []
 
@@ -47,18 +49,18 @@ async def all_begun(journal: Path, count: int, *, pid: int, within: float = 30.0
 
 
 @pytest.mark.slow
-async def test_docker_stop_with_fifty_units_of_a_minute_loses_nothing(tmp_path: Path) -> None:
-    daemon, journal = embedded(tmp_path, "--messages", "50", "--seconds", "60")
+async def test_docker_stop_with_fifty_units_of_a_minute_loses_nothing(tmp_path: Path, backend: str) -> None:
+    daemon, journal = program(tmp_path, "--messages", "50", "--seconds", "60")
     async with daemon:
         first = await all_begun(journal, 50, pid=daemon.pid)
-        asked = time.monotonic()
-        daemon.send(signal.SIGTERM)
-        assert await daemon.wait(within=DOCKER) == 0, "before it is killed, and in order"
-        assert time.monotonic() - asked < DOCKER
+        assert await daemon.terminate() == 0
         cut = [line for line in embedding.read(journal) if line.what == "cut"]
         assert len(cut) == 50
-        [stopped] = logged(daemon, "stopped")
+        [asked], [stopped] = logged(daemon, "stop_requested"), logged(daemon, "stopped")
         assert stopped["cut"] == 50
+        # Without the end of the interpreter, which also writes what it measured of itself.
+        took = parse(stopped["timestamp"]) - parse(asked["timestamp"])
+        assert took < KILLED_AFTER[backend], "before it is killed"
         await daemon.start()
         again = await all_begun(journal, 50, pid=daemon.pid)
         assert {line.name for line in again} == {line.name for line in first}
@@ -68,7 +70,7 @@ async def test_docker_stop_with_fifty_units_of_a_minute_loses_nothing(tmp_path: 
 
 
 async def test_units_that_end_in_time_are_waited_for_and_done_once(tmp_path: Path) -> None:
-    daemon, journal = embedded(tmp_path, "--messages", "20", "--seconds", "1.5")
+    daemon, journal = program(tmp_path, "--messages", "20", "--seconds", "3")
     async with daemon:
         await all_begun(journal, 20, pid=daemon.pid)
         assert await daemon.terminate() == 0
@@ -80,8 +82,7 @@ async def test_units_that_end_in_time_are_waited_for_and_done_once(tmp_path: Pat
 
 
 async def test_while_it_drains_it_says_so_and_takes_nothing_new(tmp_path: Path) -> None:
-    config = "[daemon]\nlame_duck = 2\n"
-    daemon, _ = embedded(tmp_path, config=config)
+    daemon = Daemon(tmp_path / "data", environment={"SYNCD_DAEMON__LAME_DUCK": "5s"})
     async with daemon:
         registration = await daemon.register_github()
         daemon.send(signal.SIGTERM)
@@ -100,7 +101,8 @@ async def test_while_it_drains_it_says_so_and_takes_nothing_new(tmp_path: Path) 
 
 
 async def test_a_second_signal_ends_it_at_once_and_the_work_comes_again(tmp_path: Path) -> None:
-    daemon, journal = embedded(tmp_path, "--messages", "5", "--seconds", "60")
+    config = "[daemon]\ndrain_timeout = 600\n"
+    daemon, journal = program(tmp_path, "--messages", "5", "--seconds", "600", config=config)
     async with daemon:
         first = await all_begun(journal, 5, pid=daemon.pid)
         daemon.send(signal.SIGTERM)
@@ -110,9 +112,7 @@ async def test_a_second_signal_ends_it_at_once_and_the_work_comes_again(tmp_path
 
         await eventually(asked)
         daemon.send(signal.SIGTERM)
-        second = time.monotonic()
-        assert await daemon.wait() == 128 + signal.SIGTERM
-        assert time.monotonic() - second < 3, "long before the drain of 8 s would be over"
+        assert await daemon.wait() == 128 + signal.SIGTERM, "long before the drain would be over"
         [line] = logged(daemon, "stopped_at_once")
         assert line["signal"] == "SIGTERM"
         await daemon.start()
@@ -132,9 +132,10 @@ async def test_an_interrupt_from_the_terminal_is_an_orderly_stop(tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.embedded  # it alone can say that nobody else holds them
 async def test_a_thousand_leased_units_run_again_within_five_seconds_after_a_kill(tmp_path: Path) -> None:
     config = "[queues.sync-outbound]\nmin_receivers = 1000\nmax_receivers = 1000\n"
-    daemon, journal = embedded(tmp_path, "--messages", "1000", "--seconds", "60", config=config)
+    daemon, journal = program(tmp_path, "--messages", "1000", "--seconds", "60", config=config)
     async with daemon:
         first = await all_begun(journal, 1000, pid=daemon.pid)
         await daemon.kill9()
@@ -149,8 +150,9 @@ async def test_a_thousand_leased_units_run_again_within_five_seconds_after_a_kil
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_a_message_that_kills_its_process_is_set_aside_after_five_deaths(tmp_path: Path) -> None:
-    daemon, journal = embedded(tmp_path, "--messages", "1", "--seconds", "60")
+    daemon, journal = program(tmp_path, "--messages", "1", "--seconds", "60")
     async with daemon:
         for death in range(1, 6):
             [line] = await all_begun(journal, 1, pid=daemon.pid)
@@ -169,9 +171,8 @@ async def test_a_message_that_kills_its_process_is_set_aside_after_five_deaths(t
         async def told() -> bool:
             return bool(logged(daemon, "unit_done"))
 
-        await eventually(
-            told, what="its line in the log"
-        )  # written once its completion is recorded, after the document
+        # Written once its completion is recorded, after the document.
+        await eventually(told, what="its line in the log")
         assert logged(daemon, "unit_done")[-1]["level"] == "warning"
 
 

@@ -220,7 +220,7 @@ async def test_a_queue_that_hangs_is_given_up_and_the_retry_is_safe(world: World
     with pytest.raises(Unavailable):
         await world.send(issue(), github(issue()))
     refusing.hang.set()
-    world.accept._enqueue_timeout = 1.5
+    world.accept._enqueue_timeout = 30.0
     assert (await world.send(issue(), github(issue()))).status == "accepted"
 
 

@@ -21,7 +21,7 @@ from tests.wire.servicebus import QueueSpec, ServiceBusDouble, service_bus
 Q = "sync-outbound"
 T = TypeVar("T")
 #: Seconds. What a machine that is busy with other work needs, and no more.
-PATIENCE = Patience(connect=6.0, call=2.0, longest_pause=0.5, probe_every=0.5, probe=0.5, quick=0.4, quick_gap=0.05)
+PATIENCE = Patience(connect=6.0, call=2.0, longest_pause=0.5, probe_every=0.5, probe=0.5, quick=1.0, quick_gap=0.15)
 
 
 @dataclass

@@ -76,7 +76,7 @@ async def test_a_long_stream_needs_constant_memory(azurite: Azurite) -> None:
                 read += len(chunk)
         grown = resident() - before
     assert read == 64 * MIB
-    assert grown < 24 * MIB
+    assert grown < 32 * MIB
 
 
 async def test_more_blobs_than_one_page_are_all_listed_in_order(azurite: Azurite) -> None:
@@ -239,8 +239,10 @@ async def test_a_blob_of_many_ranges_is_read_over_broken_connections(azurite: Az
 
 async def test_an_emulator_that_answers_nothing_is_given_up_in_time_and_used_again(azurite: Azurite) -> None:
     """Half-open: connections are taken, and bytes too."""
-    async with opened(azurite.url, timeout=1.0) as storage:
+    container = f"c{uuid4().hex}"
+    async with opened(azurite.url, container=container) as storage:
         await storage.put("a", b"1")
+    async with opened(azurite.url, container=container, timeout=1.0) as storage:
         azurite.freeze()
         try:
             with pytest.raises(TimedOut):

@@ -113,7 +113,7 @@ async def test_no_more_than_allowed_are_in_flight_and_too_many_waiting_are_refus
 async def test_who_waits_behind_requests_that_hang_is_told_so_in_time(
     service: CosmosDouble, clock: FrozenClock
 ) -> None:
-    options = Options(enable_endpoint_discovery=False, most_in_flight=2, timeout=0.3)
+    options = Options(enable_endpoint_discovery=False, most_in_flight=2, timeout=1.5)
     async with opened(service, clock, options=options) as documents:
         await documents.get(ENTITIES, P, "warm")
         service.faults.hold()
@@ -210,7 +210,7 @@ async def test_a_write_whose_answer_is_lost_is_not_repeated_by_itself(
 
 
 async def test_a_half_open_connection_ends_at_the_timeout(service: CosmosDouble, clock: FrozenClock) -> None:
-    options = Options(enable_endpoint_discovery=False, timeout=0.3)
+    options = Options(enable_endpoint_discovery=False, timeout=1.5)
     async with opened(service, clock, options=options) as documents:
         await documents.get(ENTITIES, P, "warm")
         service.faults.hold()

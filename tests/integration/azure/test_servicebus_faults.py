@@ -31,7 +31,7 @@ async def test_a_broker_that_is_gone_and_back_loses_nothing_and_is_told_once() -
         assert await world.settle_at_last(Complete(held)) == [True]
         await world.send_at_last("after")
         assert await world.drained(1) == {"after"}
-        assert time.monotonic() - back < 10
+        assert time.monotonic() - back < 30
         assert len(world.bus.queue(Q)) == 0
         assert world.events("broker_unreachable")
         assert world.events("broker_back")
@@ -79,7 +79,7 @@ async def test_a_connection_that_is_dead_without_saying_so_is_found_out_and_repl
             await waiting
         await world.send_at_last("after")
         assert await world.drained(1) == {"after"}
-        assert time.monotonic() - cut < 10
+        assert time.monotonic() - cut < 30
 
 
 async def test_a_broker_that_is_silent_is_not_taken_for_an_empty_queue() -> None:

@@ -41,7 +41,7 @@ async def test_a_lock_is_renewed_at_half_its_time_for_as_long_as_the_message_is_
     async with bench(specs=[QueueSpec(name=Q, lock_duration=3.0)]) as world:
         await world.send("a", "b")
         deliveries = await world.lease()
-        await world.bus.until("renew", 6)
+        await world.bus.until("renew", 4)
         assert not any(delivery.lease.lost for delivery in deliveries)
         assert await world.queue.settle([Complete(delivery) for delivery in deliveries]) == [True, True]
         assert not world.bus.happened("lock expired")

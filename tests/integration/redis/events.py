@@ -21,7 +21,7 @@ class Events:
         return [name for name, _ in self.heard]
 
     async def come(self, event: str, times: int = 1) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.names.count(event) < times:
                 self._changed.clear()
                 await self._changed.wait()

@@ -24,10 +24,11 @@ async def opened(
     block: int = 0,
     tag: str | None = None,
     prepared: bool = True,
-    timeout: float = 1.0,
+    timeout: float = 20.0,
     time_source: Callable[[], float] | None = None,
 ) -> AsyncIterator[RedisLimiter]:
-    """`prepared`: Redis is known to be new, so that nobody waits for what it may have forgotten."""
+    """`prepared`: Redis is known to be new, so that nobody waits for what it may have
+    forgotten. `timeout`: long, so that a busy machine is not taken for a Redis that is away."""
     tag = tag or secrets.token_hex(4)
     if prepared:
         await prepare_redis(url=url, tag=tag)

@@ -32,7 +32,7 @@ class RedisServer:
             raise FileNotFoundError("redis-server is not installed")
         command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._place), "--save", ""]
         self._process = subprocess.Popen([*command, *self._options], stdout=subprocess.DEVNULL)
-        ends = time.monotonic() + 10
+        ends = time.monotonic() + 60
         while not self._answers():
             assert time.monotonic() < ends, "redis-server does not come up"
             time.sleep(0.02)  # a process that starts gives no signal that could be waited for
@@ -55,8 +55,25 @@ class RedisServer:
             self.kill()
 
     def run(self, *command: str) -> object:
-        with redis.Redis(port=self.port, socket_timeout=15) as client:
+        with redis.Redis(port=self.port, socket_timeout=60) as client:
             return client.execute_command(*command)
+
+    def follow(self, leader: RedisServer) -> None:
+        """Wait until this replica has all that its leader had when it was asked."""
+        offset = int(leader._replication()["master_repl_offset"])
+        ends = time.monotonic() + 60
+        while not self._has(offset):
+            assert time.monotonic() < ends, "the replica does not catch up"
+            time.sleep(0.02)  # a replica gives no signal that could be waited for
+
+    def _has(self, offset: int) -> bool:
+        told = self._replication()
+        return told["master_link_status"] == "up" and int(told["slave_repl_offset"]) >= offset
+
+    def _replication(self) -> dict[str, str]:
+        told = self.run("INFO", "replication")
+        assert isinstance(told, dict)
+        return {name: str(value) for name, value in told.items()}
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None

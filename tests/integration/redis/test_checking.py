@@ -109,7 +109,7 @@ async def test_a_primary_that_becomes_a_replica_is_left_for_the_new_one(server: 
             opened(gate.url, clock=time, observe=events, time_source=time.monotonic, fallback_share=0.0) as limiter,
         ):
             assert (await limiter.take([MINUTE])).allowed
-            assert server.run("WAIT", "1", "5000") == 1
+            other.follow(server)
             other.run("REPLICAOF", "NO", "ONE")
             server.run("REPLICAOF", "127.0.0.1", str(other.port))
             gate.target = other.port

@@ -85,12 +85,12 @@ async def test_a_failover_is_said_and_lost_charges_are_waited_out_where_they_are
             opened(gate.url, clock=time, observe=events, time_source=time.monotonic, fallback_share=0.0) as limiter,
         ):
             assert await admitted(limiter, 20) == 20
-            assert server.run("WAIT", "1", "5000") == 1
+            replica.follow(server)
             if behind:
                 replica.run("REPLICAOF", "NO", "ONE")
             assert await admitted(limiter, 20) == 20
             if not behind:
-                assert server.run("WAIT", "1", "5000") == 1
+                replica.follow(server)
                 replica.run("REPLICAOF", "NO", "ONE")
             gate.target = replica.port
             server.kill()
@@ -145,7 +145,7 @@ async def test_the_time_is_redis_own_wherever_the_replicas_clocks_stand(shared: 
             refused = await limiter.take([MINUTE])
             assert not refused.allowed
             assert 50 < refused.retry_after <= 60.1
-            assert refused.reset_at == pytest.approx(clock.now() + refused.retry_after, abs=1)
+            assert refused.reset_at == pytest.approx(clock.now() + refused.retry_after, abs=10)
 
 
 async def test_a_booked_turn_is_redeemed_on_another_replica(shared: RedisServer) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from syncd.domain.errors import Unavailable
 from tests.integration.spooling.broker import Line, Mode
-from tests.integration.spooling.world import SHORT, opened
+from tests.integration.spooling.world import LONGER, SHORT, opened
 from tests.integration.webhooks import github, issue
 
 
@@ -27,7 +27,7 @@ async def test_while_the_queue_is_well_nothing_goes_to_the_spool(tmp_path: Path)
 async def test_an_event_that_the_queue_does_not_take_in_time_is_accepted_into_the_spool(
     tmp_path: Path, mode: Mode
 ) -> None:
-    async with opened(tmp_path, line=Line(mode), enqueue_timeout=SHORT) as front:
+    async with opened(tmp_path, line=Line(mode), enqueue_timeout=LONGER if mode == "loses_answers" else SHORT) as front:
         assert await front.accepted() == "accepted"
         assert await front.spooled() == ["reg/d-1"]
         assert await front.queued() == (["reg/d-1"] if mode == "loses_answers" else [])
@@ -36,7 +36,7 @@ async def test_an_event_that_the_queue_does_not_take_in_time_is_accepted_into_th
 
 
 async def test_the_spooled_message_is_the_one_that_was_sent(tmp_path: Path) -> None:
-    async with opened(tmp_path, line=Line("loses_answers"), enqueue_timeout=SHORT) as front:
+    async with opened(tmp_path, line=Line("loses_answers"), enqueue_timeout=LONGER) as front:
         await front.accepted()
         assert front.spool is not None
         [spooled] = await front.spool.read()
@@ -202,7 +202,7 @@ async def test_a_full_disk_is_answered_503_and_taken_up_again_when_there_is_room
 
 
 async def test_a_disk_that_hangs_is_given_up_and_what_it_stored_all_the_same_is_a_duplicate(tmp_path: Path) -> None:
-    async with opened(tmp_path, line=Line("refuses"), enqueue_timeout=SHORT) as front:
+    async with opened(tmp_path, line=Line("refuses"), spool_timeout=SHORT) as front:
         assert front.spool is not None
         append, go_on = front.spool.append, asyncio.Event()
 
@@ -254,7 +254,7 @@ async def test_readyz_says_what_waits_and_why(tmp_path: Path) -> None:
 
 
 async def test_requests_that_are_cancelled_say_nothing_about_the_queue_and_leave_no_tail_behind(tmp_path: Path) -> None:
-    async with opened(tmp_path, line=Line("hangs"), enqueue_timeout=30.0) as front:
+    async with opened(tmp_path, line=Line("hangs")) as front:
         body = issue()
         for asked in range(4):
             sending = asyncio.create_task(front.world.send(body, github(body)))

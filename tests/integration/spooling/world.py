@@ -30,8 +30,10 @@ from tests.integration.http.world import Answer
 from tests.integration.spooling.broker import Broker, Line
 from tests.integration.webhooks import Seen, World, github, issue
 
-#: The time that senders have, where a test waits for it to pass. Seconds.
-SHORT = 0.05
+#: The time that senders have, where a test waits for it to pass; and where the broker must take the event within it. Seconds.
+SHORT, LONGER = 0.05, 0.5
+#: More than any disk and any broker of these tests takes.
+PATIENT = 60.0
 
 
 @dataclass
@@ -117,7 +119,9 @@ async def opened(
     crash: CrashAt | None = None,
     spool: bool = True,
     max_bytes: int = 64 * 1024 * 1024,
-    enqueue_timeout: float = 5.0,
+    enqueue_timeout: float = PATIENT,
+    spool_timeout: float = PATIENT,
+    drain_timeout: float = PATIENT,
     register: bool = True,
     vault: Vault | None = None,
     backend: Backend | None = None,
@@ -144,8 +148,8 @@ async def opened(
             blobs=kept.blobs,
             clock=clock,
             observe=seen,
-            spool_timeout=enqueue_timeout,
-            drain_timeout=enqueue_timeout,
+            spool_timeout=spool_timeout,
+            drain_timeout=drain_timeout,
         )
         world = World(
             documents=kept.documents,

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
 
 from syncd.domain.collections import ENTITIES
-from syncd.domain.errors import Conflict
+from syncd.domain.errors import Conflict, TooLarge
 from syncd.domain.pushing import FIRST_CHECK, due_debts, reminded
 from syncd.domain.times import iso
 from syncd.flows.hints import QUEUE, hint
-from syncd.ports.documents import PAGE_LIMIT, Condition, Query, Replace
+from syncd.ports.documents import BATCH_LIMIT, PAGE_LIMIT, Condition, Query, Replace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from syncd.ports.clock import Clock
     from syncd.ports.documents import Document, Documents
     from syncd.ports.queue import Message, Queue
 
 #: Documents looked at in one pass.
 PER_PASS = 10_000
+#: Batches on their way at the same moment.
+_AT_ONCE = 16
+
+
+class _Reminder(NamedTuple):
+    """What is written of one entity before its messages are sent."""
+
+    write: Replace
+    messages: list[Message]
 
 
 class Debts:
@@ -34,7 +47,7 @@ class Debts:
 
     async def remind(self) -> int:
         """Send each due debt's hint as its next hop, and move its next look first: killed in between, it is told at that look. How
-        many were told."""
+        many were told. Documents of one partition are moved by the batch."""
         before, cursor = self._round or (iso(self._clock.now() - FIRST_CHECK), None)
         seen = told = 0
         while seen < self._per_pass:
@@ -48,11 +61,7 @@ class Debts:
                     cursor=cursor,
                 ),
             )
-            for document in page.items:
-                messages = await self._reminders(document)
-                if messages:
-                    await self._queue.send(QUEUE, messages)
-                    told += len(messages)
+            told += await self._remind(page.items)
             seen += len(page.items)
             cursor = page.cursor
             self._round = None if cursor is None else (before, cursor)
@@ -60,18 +69,51 @@ class Debts:
                 break
         return told
 
-    async def _reminders(self, document: Document) -> list[Message]:
-        entity, now = document.data, self._clock.now()
-        due = due_debts(entity, now)
-        if not due:
-            return []
-        for connection_id, _, _ in due:
-            entity = reminded(entity, connection_id, now)
+    async def _remind(self, documents: Sequence[Document]) -> int:
+        """Of the due debts of a page: how many were told."""
+        now = self._clock.now()
+        owing: dict[str, list[_Reminder]] = {}
+        for document in documents:
+            entity, due = document.data, due_debts(document.data, now)
+            for connection_id, _, _ in due:
+                entity = reminded(entity, connection_id, now)
+            if due:
+                messages = [
+                    hint(document.id, entity["tenantId"], connection_id, version, now, hop=hop)
+                    for connection_id, version, hop in due
+                ]
+                write = Replace(document.id, entity, document.etag)
+                owing.setdefault(document.partition, []).append(_Reminder(write, messages))
+        told: list[int] = []
+        room = anyio.Semaphore(_AT_ONCE)
+
+        async def one_batch(partition: str, batch: list[_Reminder]) -> None:
+            async with room:
+                told.append(await self._tell(partition, batch))
+
         try:
-            await self._documents.write(ENTITIES, document.partition, [Replace(document.id, entity, document.etag)])
-        except Conflict:
-            return []  # somebody works on it
-        return [
-            hint(document.id, entity["tenantId"], connection_id, version, now, hop=hop)
-            for connection_id, version, hop in due
-        ]
+            async with anyio.create_task_group() as group:
+                for partition, reminders in owing.items():
+                    for start in range(0, len(reminders), BATCH_LIMIT):
+                        group.start_soon(one_batch, partition, reminders[start : start + BATCH_LIMIT])
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None  # the store or the queue is away, and for the others as well
+        return sum(told)
+
+    async def _tell(self, partition: str, batch: list[_Reminder]) -> int:
+        while batch:
+            try:
+                await self._documents.write(ENTITIES, partition, [one.write for one in batch])
+            except Conflict as error:
+                del batch[error.index]  # somebody works on it
+            except TooLarge:
+                if len(batch) == 1:
+                    raise
+                half = len(batch) // 2
+                return await self._tell(partition, batch[:half]) + await self._tell(partition, batch[half:])
+            else:
+                break
+        messages = [message for one in batch for message in one.messages]
+        if messages:
+            await self._queue.send(QUEUE, messages)
+        return len(messages)

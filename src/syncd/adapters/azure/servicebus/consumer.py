@@ -24,7 +24,7 @@ from syncd.adapters.azure.servicebus.leases import HeldLease, held
 from syncd.adapters.azure.servicebus.link import How, Link, stop
 from syncd.adapters.azure.servicebus.sessions import requires_sessions
 from syncd.adapters.azure.servicebus.shelf import Shelf
-from syncd.adapters.azure.servicebus.skew import Skew
+from syncd.adapters.azure.servicebus.skew import Skew, Stamps
 from syncd.adapters.azure.servicebus.wire import Wire
 from syncd.domain.errors import SyncdError, Unavailable
 from syncd.domain.messages import LANES, Lane
@@ -270,7 +270,8 @@ class Consumer:
                 if len(answer) >= wanted[source.lane]:
                     full.append(source)
                 self._shelve(source, answer)
-        await self._check_clock()
+        if await self._clock_is_doubtful():
+            return [source for source in sources if source.live]
         if errors and not len(self._shelf):
             raise errors[0]
         return full if self._unmet() else []
@@ -300,8 +301,8 @@ class Consumer:
                 if messages:
                     source.live = True
                     self._shelve(source, messages)
-                    await self._check_clock()
-                    return
+                    if not await self._clock_is_doubtful():
+                        return
         except SyncdError as error:
             if not await source.serve_sessions(error) and not self._is_absent(source, error):
                 self._failure = error
@@ -321,15 +322,10 @@ class Consumer:
 
     def _shelve(self, source: Source, messages: Sequence[ServiceBusReceivedMessage]) -> None:
         now, monotonic = self._clock.now(), self._clock.monotonic
-        for message in messages:
-            read = self._wire.incoming(self.queue, message)
-            self.skew.saw(
-                now=now,
-                monotonic=monotonic(),
-                enqueued=read.enqueued,
-                locked_until=read.locked_until,
-                sent_at=read.sent_at,
-            )
+        all_read = [(message, self._wire.incoming(self.queue, message)) for message in messages]
+        stamps = [Stamps(read.enqueued, read.locked_until, read.sent_at) for _, read in all_read]
+        self.skew.look(now=now, monotonic=monotonic(), messages=stamps)
+        for message, read in all_read:
             ends = source.link.lock_ends(read)
             lease = HeldLease(
                 source.link,
@@ -344,14 +340,19 @@ class Consumer:
             delivery = Delivery(self.queue, read.envelope, read.body, lease, read.deliveries, read.enqueued)
             self._shelf.put(source.lane, delivery, due=read.due, sequence=read.sequence)
 
-    async def _check_clock(self) -> None:
-        """Give everything back, uncounted, while the clocks differ too much. Raises Unavailable with the reason."""
+    async def _clock_is_doubtful(self) -> bool:
+        """Whether what came tells us to look again: then everything was given back, uncounted. Raises Unavailable with the reason
+        while the clocks differ too much."""
         reason = self.skew.excess
-        if reason is not None:
-            self.skew.forget()
-            self._observe("clock_skewed", queue=self.queue, seconds=self.skew.offset, reason=reason)
-            await self._release(self._shelf.clear())
-            raise Unavailable(reason, retry_after=SKEW_PAUSE)
+        if reason is None and not self.skew.doubtful:
+            return False
+        seconds = self.skew.offset
+        await self._release(self._shelf.clear())
+        if reason is None:
+            return True
+        self.skew.forget()
+        self._observe("clock_skewed", queue=self.queue, seconds=seconds, reason=reason)
+        raise Unavailable(reason, retry_after=SKEW_PAUSE)
 
     def _left(self, ends: float | None, now: float) -> float:
         """Seconds that the lock has left."""

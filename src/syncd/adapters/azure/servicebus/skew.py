@@ -1,17 +1,22 @@
 """Our clock against the broker's, from the time stamps that messages bring.
 
-Let `offset` be the broker's time minus ours. A message that is received at our time `t` says:
+Let `offset` be the broker's time minus ours. A message that is read at our time `t` says:
 
 - it was enqueued before now, by the broker's clock:          enqueued <= t + offset
-- its lock has not run out, or it would not have come:       locked until >= t + offset
 - if this very process sent it at our time `s`:               enqueued >= s + offset
+- its lock has not run out, or it would not have come:       locked until >= t + offset
 
-So the offset lies between two bounds, and only what they prove is believed: an old backlog widens them, and accuses nobody.
+The first two are proofs: a delay only makes them say less, and an old backlog accuses nobody. The third holds only for what is read
+in time. After a pause of this process or of the network that was longer than the lock it is false, and the whole batch says so alike.
+So locks are judged over LOOKS separate reads, by the one with the least delay: one late read stops nobody, and is read again.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 #: The service's longest lock. Seconds.
 #: https://learn.microsoft.com/azure/service-bus-messaging/message-transfers-locks-settlement
@@ -19,6 +24,17 @@ LONGEST_LOCK = 300.0
 SHORTEST_LOCK = 1.0
 #: Bounds are forgotten after this: clocks are corrected. Seconds, by the monotonic clock.
 MEMORY = 60.0
+#: Reads in a row that must say that our clock is ahead of the locks, before it is believed.
+LOOKS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Stamps:
+    """Of one message: `sent_at` by our clock, and only where this process sent it; the others by the broker's. Unix seconds."""
+
+    enqueued: float
+    locked_until: float | None
+    sent_at: float | None
 
 
 class Skew:
@@ -28,23 +44,27 @@ class Skew:
     def _forget(self, monotonic: float) -> None:
         self._lower, self._upper = -math.inf, math.inf
         self._lock = LONGEST_LOCK
+        self._locks: deque[float] = deque(maxlen=LOOKS)
+        """What locks had left by our clock, the most of each look."""
         self._until = monotonic + MEMORY
 
-    def saw(
-        self, *, now: float, monotonic: float, enqueued: float, locked_until: float | None, sent_at: float | None
-    ) -> None:
-        """`now` and `sent_at` by our clock, the others by the broker's; `sent_at` only where this process sent it."""
+    def look(self, *, now: float, monotonic: float, messages: Iterable[Stamps]) -> None:
+        """Messages that were read together, at this time by our clocks."""
         if monotonic >= self._until:
             self._forget(monotonic)
-        self._lower = max(self._lower, enqueued - now)
-        if locked_until is not None:
-            self._upper = min(self._upper, locked_until - now)
-            self._lock = min(self._lock, max(locked_until - enqueued, SHORTEST_LOCK))
-        if sent_at is not None:
-            self._upper = min(self._upper, enqueued - sent_at)
+        left = -math.inf
+        for message in messages:
+            self._lower = max(self._lower, message.enqueued - now)
+            if message.locked_until is not None:
+                left = max(left, message.locked_until - now)
+                self._lock = min(self._lock, max(message.locked_until - message.enqueued, SHORTEST_LOCK))
+            if message.sent_at is not None:
+                self._upper = min(self._upper, message.enqueued - message.sent_at)
+        if left > -math.inf:
+            self._locks.append(left)
 
     def forget(self) -> None:
-        """What was proved has been told; the next message proves it again, or does not."""
+        """What was proved has been told; the next messages prove it again, or do not."""
         self._until = -math.inf
 
     @property
@@ -57,7 +77,18 @@ class Skew:
         """The broker's time minus ours: what is proved of it, nearest to none. Seconds."""
         if self._lower > 0:
             return self._lower
-        return min(self._upper, 0.0)
+        return min(self._upper, self._best, 0.0)
+
+    @property
+    def _best(self) -> float:
+        """What the locks of the look with the least delay had left, once there were enough looks."""
+        return max(self._locks) if len(self._locks) == LOOKS else math.inf
+
+    @property
+    def doubtful(self) -> bool:
+        """The last look was late, or our clock is ahead: look again before anything of it is used. At most LOOKS times in a row."""
+        limit = -self._lock / 4
+        return bool(self._locks) and self._locks[-1] < limit <= self._best
 
     @property
     def excess(self) -> str | None:

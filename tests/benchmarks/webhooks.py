@@ -31,6 +31,9 @@ from tests.acceptance.process import Daemon, free_port
 SECRET = "bench-secret-0123456789"
 #: Different issues, so that events are applied side by side, as they are in life.
 ISSUES = 500
+#: A line of wrk's distribution of latencies.
+_SHARES = re.compile(r"(50|99)%\s+([\d.]+)(us|ms|s)")
+_UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 
 def body(number: int) -> str:
@@ -85,8 +88,9 @@ main()
 @dataclass(frozen=True, slots=True)
 class Load:
     rate: float
-    p99: float
+    p50: float
     """Milliseconds."""
+    p99: float
     errors: int
 
 
@@ -101,12 +105,10 @@ def wrk(port: int, seconds: float, place: Path) -> Load:
     command = ["wrk", "-t1", "-c64", f"-d{seconds:g}s", "-s", str(script), "--latency", f"http://127.0.0.1:{port}"]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    tail = re.search(r"99%\s+([\d.]+)(us|ms|s)", text)
+    shares = {share: float(number) * _UNITS[unit] for share, number, unit in _SHARES.findall(text)}
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     assert rate, text
-    assert tail, text
-    unit = {"us": 0.001, "ms": 1.0, "s": 1000.0}[tail[2]]
-    return Load(float(rate[1]), float(tail[1]) * unit, int(refused[1]) if refused else 0)
+    return Load(float(rate[1]), shares["50"], shares["99"], int(refused[1]) if refused else 0)
 
 
 @asynccontextmanager

@@ -9,8 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from azure.servicebus.exceptions import ServiceBusConnectionError, ServiceBusError
 
@@ -23,18 +22,19 @@ if TYPE_CHECKING:
     from azure.servicebus import ServiceBusMessage, ServiceBusMessageBatch
     from azure.servicebus.aio import ServiceBusSender
 
+    from syncd.adapters.azure.servicebus.wire import Outgoing
+
 #: Messages that may wait for one sender: beyond, the callers hear that it is too much.
 MOST_WAITING = 20_000
 #: Messages of one batch; the size decides before that.
 MOST_IN_BATCH = 500
 
 
-@dataclass(slots=True)
-class _Parcel:
-    """What one caller sends."""
+class _Parcel(NamedTuple):
+    """What one caller sends, and who hears what became of it."""
 
-    messages: Sequence[ServiceBusMessage]
-    sent: asyncio.Future[None]
+    messages: Sequence[Outgoing]
+    tell: Callable[[SyncdError | None], object]
 
 
 class Outbox:
@@ -65,19 +65,15 @@ class Outbox:
             await self._connection.open()
         await self._fly()  # what came meanwhile
 
-    def send(self, messages: Sequence[ServiceBusMessage]) -> asyncio.Future[None]:
-        """Done when all are durable. Fails with TooLarge, Overloaded or Unavailable; then some may be stored all the same."""
-        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def send(self, messages: Sequence[Outgoing], tell: Callable[[SyncdError | None], object]) -> None:
+        """`tell` hears None when all are durable, or TooLarge, Overloaded or Unavailable; then some may be stored all the same."""
         if self._count + len(messages) > MOST_WAITING:
-            sent.set_exception(
-                Overloaded(f"Service Bus {self.entity}: {self._count} messages wait already", retry_after=1.0)
-            )
-            return sent
+            tell(Overloaded(f"Service Bus {self.entity}: {self._count} messages wait already", retry_after=1.0))
+            return
         self._count += len(messages)
-        self._waiting.append(_Parcel(messages, sent))
+        self._waiting.append(_Parcel(messages, tell))
         if self._flight is None or self._flight.done():
             self._flight = asyncio.get_running_loop().create_task(self._fly())
-        return sent
 
     async def _fly(self) -> None:
         while self._waiting:
@@ -100,12 +96,10 @@ class Outbox:
                     await self._deliver([parcel])
                 return
             for parcel in parcels:
-                if not parcel.sent.done():
-                    parcel.sent.set_exception(error)
+                parcel.tell(error)
             return
         for parcel in parcels:
-            if not parcel.sent.done():
-                parcel.sent.set_result(None)
+            parcel.tell(None)
 
     async def _attempt(self, parcels: list[_Parcel]) -> None:
         """Twice where the first finds that the service has closed a link that lay idle (after ten minutes), or the broker moved."""
@@ -135,16 +129,18 @@ class Outbox:
         batch = await sender.create_message_batch()
         session: str | None = None
         for message in (message for parcel in parcels for message in parcel.messages):
-            if message.session_id != session and len(batch):  # a batch is of one session
+            if message.session != session and len(batch):  # a batch is of one session
                 await self._send(sender, batch)
                 batch = await sender.create_message_batch()
-            session = message.session_id
+            session = message.session
             if sdk.add(batch, message):
                 continue
             await self._send(sender, batch)
             batch = await sender.create_message_batch()
             if not sdk.add(batch, message):
-                await self._send(sender, message)  # alone it may pass: on Premium a message may be larger than a batch
+                await self._send(
+                    sender, message.alone()
+                )  # alone it may pass: on Premium a message may be larger than a batch
         await self._send(sender, batch)
         self._connection.proved()
 
@@ -158,6 +154,5 @@ class Outbox:
             await asyncio.wait({self._flight}, timeout=self._patience.call)
             self._flight.cancel()
         for parcel in self._waiting:
-            if not parcel.sent.done():
-                parcel.sent.set_exception(Overloaded(f"Service Bus {self.entity}: closing"))
+            parcel.tell(Overloaded(f"Service Bus {self.entity}: closing"))
         await self._connection.close()

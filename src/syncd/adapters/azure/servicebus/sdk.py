@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from azure.servicebus._pyamqp._encode import encode_payload
 from azure.servicebus._pyamqp.constants import SEND_DISPOSITION_ACCEPT, LinkState
 from azure.servicebus._pyamqp.error import AMQPException
 from azure.servicebus._pyamqp.outcomes import Accepted
 from azure.servicebus._pyamqp.receiver import check_disposition_outcome
 
 if TYPE_CHECKING:
-    from azure.servicebus import ServiceBusMessage, ServiceBusMessageBatch, ServiceBusReceivedMessage
+    from azure.servicebus import ServiceBusMessageBatch, ServiceBusReceivedMessage
     from azure.servicebus.aio import ServiceBusReceiver, ServiceBusSender
 
+    from syncd.adapters.azure.servicebus.wire import Outgoing
 
 _LOGGER = logging.getLogger(__name__)
 #: How long the service's second thoughts about a new link are waited for. Seconds.
@@ -60,20 +60,16 @@ async def drain(receiver: ServiceBusReceiver) -> None:
         await inside._amqp_transport.drain_and_release_messages_async(inside._handler)
 
 
-def add(batch: ServiceBusMessageBatch, message: ServiceBusMessage) -> bool:
-    """Put a message into a batch; False where it does not fit. As `add_message`, which encodes each message twice: once for its size
-    and once for the batch, and encoding is most of what a send costs (0.1 ms)."""
-    inside = _inside(batch)
-    transport = inside._amqp_transport
-    outgoing = transport.to_outgoing_amqp_message(message.raw_amqp_message)
-    encoded = encode_payload(bytearray(), outgoing)
+def add(batch: ServiceBusMessageBatch, message: Outgoing) -> bool:
+    """Put a message into a batch as it was written; False where it does not fit. `add_message` encodes each twice, once for its size
+    and once for the batch, by tables (0.2 ms, which is more than the rest of a webhook)."""
+    inside, encoded = _inside(batch), message.encoded
     size = inside._size + len(encoded) + (5 if len(encoded) < 256 else 8)
     if size > batch.max_size_in_bytes:
         return False
     if not inside._count:
-        transport.set_batch_envelope_properties(inside._message, message.message_id, message.session_id, None)
+        inside._amqp_transport.set_batch_envelope_properties(inside._message, message.id, message.session, None)
     inside._message[5].append(encoded)
-    inside._messages.append(message)
     inside._size = size
     inside._count += 1
     return True

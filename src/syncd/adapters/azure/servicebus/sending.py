@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from syncd.adapters.azure.servicebus.connection import LANE_PAUSE, says_missing
 from syncd.adapters.azure.servicebus.iothread import Reply
@@ -39,21 +39,22 @@ class Sending:
 
     def send(self, messages: Sequence[Message], reply: Reply[None]) -> None:
         """On the I/O thread. One lane, as nearly always, takes no task of its own."""
-        lanes = {self._lane(message) for message in messages}
-        if len(lanes) == 1 and not self._sessions and (lane := lanes.pop()) == "normal":
-            sent = self._put(lane, messages)
-            sent.add_done_callback(lambda done: self._sent(done, messages, reply))
-            return
-        asyncio.get_running_loop().create_task(self._send_and_tell(messages, reply))
-
-    def _sent(self, done: asyncio.Future[None], messages: Sequence[Message], reply: Reply[None]) -> None:
-        error = done.exception()
-        if error is None:
-            reply.give(None)
-        elif _wants_session(error) and not self._sessions:
-            self._sessions = True
+        if self._sessions or any(self._lane(message) != "normal" for message in messages):
             asyncio.get_running_loop().create_task(self._send_and_tell(messages, reply))
-        else:
+            return
+
+        def tell(error: SyncdError | None) -> None:
+            if error is None:
+                reply.give(None)
+            elif _wants_session(error):
+                self._sessions = True
+                asyncio.get_running_loop().create_task(self._send_and_tell(messages, reply))
+            else:
+                reply.fail(error)
+
+        try:
+            self._put("normal", messages, tell)
+        except SyncdError as error:  # it cannot be written: nobody else's message has gone with it
             reply.fail(error)
 
     async def _send_and_tell(self, messages: Sequence[Message], reply: Reply[None]) -> None:
@@ -70,15 +71,15 @@ class Sending:
             by_lane.setdefault(self._lane(message), []).append(message)
         for lane, group in by_lane.items():
             try:
-                await self._put(lane, group, repeated=repeated, session=session)
+                await self._sent(lane, group, repeated=repeated, session=session)
             except SyncdError as error:
                 if lane != "normal" and says_missing(error):
                     self._absent_until[lane] = asyncio.get_running_loop().time() + LANE_PAUSE
                     self._observe("lane_absent", entity=self._outboxes[lane].entity)
-                    await self._put("normal", group, repeated=repeated, session=session)
+                    await self._sent("normal", group, repeated=repeated, session=session)
                 elif _wants_session(error) and not self._sessions:
                     self._sessions = True
-                    await self._put(lane, group, repeated=repeated, session=session)
+                    await self._sent(lane, group, repeated=repeated, session=session)
                 else:
                     raise
 
@@ -86,21 +87,43 @@ class Sending:
         """The next hop, in the session of the one before."""
         await self._send([message], repeated=True, session=session)
 
-    def _put(
+    async def _sent(
         self, lane: Lane, messages: Sequence[Message], *, repeated: bool = False, session: str | None = None
-    ) -> asyncio.Future[None]:
+    ) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def tell(error: SyncdError | None) -> None:
+            if done.done():
+                return  # whoever waited was cancelled
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        self._put(lane, messages, tell, repeated=repeated, session=session)
+        await done
+
+    def _put(
+        self,
+        lane: Lane,
+        messages: Sequence[Message],
+        tell: Callable[[SyncdError | None], object],
+        *,
+        repeated: bool = False,
+        session: str | None = None,
+    ) -> None:
+        """Raises Invalid where one of them cannot be written; then none is sent."""
         now = self._clock.now()
-        return self._outboxes[lane].send(
-            [
-                self._wire.outgoing(
-                    message,
-                    now=now,
-                    repeated=repeated,
-                    session=session or (session_of(message) if self._sessions else None),
-                )
-                for message in messages
-            ]
-        )
+        written = [
+            self._wire.outgoing(
+                message,
+                now=now,
+                repeated=repeated,
+                session=session or (session_of(message) if self._sessions else None),
+            )
+            for message in messages
+        ]
+        self._outboxes[lane].send(written, tell)
 
     def _lane(self, message: Message) -> Lane:
         lane = message.envelope.lane

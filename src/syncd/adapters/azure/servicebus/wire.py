@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from azure.servicebus import ServiceBusMessage
 
+from syncd.adapters.azure.servicebus import amqp
+from syncd.adapters.azure.servicebus.amqp import Scalar
+from syncd.domain.errors import Invalid
 from syncd.domain.foreign import envelope_of
 from syncd.domain.ids import digest
 from syncd.domain.messages import Envelope
@@ -38,6 +42,7 @@ _NOT_BEFORE, _SENT_BY = "notBefore", "sentBy"
 _LOCKED_UNTIL = b"x-opt-locked-until"
 #: In place of the lock's end that the SDK compares with this machine's clock before it settles: 1 January 2100, milliseconds.
 _FAR = 4_102_444_800_000
+_JSON = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,31 +60,46 @@ class Received:
     session: str | None
 
 
+class Outgoing(NamedTuple):
+    """A message, ready to be sent: as it goes into a batch, and for itself where it is too large for one."""
+
+    id: str
+    session: str | None
+    encoded: bytes
+    alone: Callable[[], ServiceBusMessage]
+
+
 class Wire:
     """`sender`: what tells this process from others, for messages that it receives back."""
 
     def __init__(self, *, sender: str) -> None:
         self._sender = sender
 
-    def outgoing(
-        self, message: Message, *, now: float, repeated: bool = False, session: str | None = None
-    ) -> ServiceBusMessage:
-        """`repeated`: a hop that may be sent again after a crash, so its id is the hop's own whatever the window."""
-        properties = properties_of(message.envelope)
-        due = message.due
+    def outgoing(self, message: Message, *, now: float, repeated: bool = False, session: str | None = None) -> Outgoing:
+        """`repeated`: a hop that may be sent again after a crash, so its id is the hop's own whatever the window. Raises Invalid for
+        what cannot be written."""
+        envelope, body, due = message.envelope, message.body, message.due
+        properties = properties_of(envelope)
         later = due is not None and due > now
         if due is not None:
             properties[_NOT_BEFORE] = iso(due)
         if not later:
             properties[_SENT_BY] = f"{self._sender} {round(now * 1000)}"
-        return ServiceBusMessage(
-            message.body,
-            message_id=_id_of(message, repeated=repeated),
-            application_properties=cast("dict[str | bytes, PrimitiveTypes]", properties),
-            scheduled_enqueue_time_utc=datetime.fromtimestamp(due, UTC) if later and due is not None else None,
-            correlation_id=message.envelope.correlation_id,
-            content_type="application/json" if message.body[:1] == b"{" else None,
-            session_id=session,
+        name = _id_of(message, repeated=repeated)
+        try:
+            encoded = amqp.message(
+                body,
+                message_id=name,
+                correlation_id=envelope.correlation_id,
+                content_type="application/json" if body[:1] == b"{" else None,
+                session_id=session,
+                due_ms=round(due * 1000) if later and due is not None else None,
+                properties=properties,
+            )
+        except ValueError as error:
+            raise Invalid(f"the message {envelope.origin_id!r} cannot be written: {error}") from error
+        return Outgoing(
+            name, session, encoded, partial(_for_sdk, message, name, properties, due if later else None, session)
         )
 
     def incoming(self, queue: str, message: ServiceBusReceivedMessage) -> Received:
@@ -119,11 +139,25 @@ class Wire:
         return int(milliseconds) / 1000 if sender == self._sender and milliseconds.isdecimal() else None
 
 
-def properties_of(envelope: Envelope) -> dict[str, str | int | bool]:
+def _for_sdk(
+    message: Message, name: str, properties: Mapping[str, Scalar], due: float | None, session: str | None
+) -> ServiceBusMessage:
+    return ServiceBusMessage(
+        message.body,
+        message_id=name,
+        application_properties=cast("dict[str | bytes, PrimitiveTypes]", dict(properties)),
+        scheduled_enqueue_time_utc=None if due is None else datetime.fromtimestamp(due, UTC),
+        correlation_id=message.envelope.correlation_id,
+        content_type="application/json" if message.body[:1] == b"{" else None,
+        session_id=session,
+    )
+
+
+def properties_of(envelope: Envelope) -> dict[str, Scalar]:
     wire = envelope.to_json()
     headers = wire.get("headers")
     if headers is not None:
-        wire["headers"] = json.dumps(headers, separators=(",", ":"), ensure_ascii=False)
+        wire["headers"] = _JSON(headers)  # ASCII: a header may hold what is no Unicode, and it comes out as it went in
     return wire
 
 

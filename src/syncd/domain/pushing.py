@@ -4,11 +4,15 @@
                                      \\--give_back--> owed, not before checkAt
                                      \\--hold--> owed, and waits for a person
     link {..., pushed, pushedAt?, sent?, push? {version, term, owner, until, since}, term?, create? {key, at, tried, since, sent, again?}, creates?,
-          checkAt?, patience?, hop?, held? {bin, reason, at}}
+          checkAt?, patience?, hop?, held? {bin, reason, at, gone?}, gone?: anew | quiet, former? [external ids]}
 
 A lease outlives a call of half its length (decision 5). A create's `key` belongs to the link, not to the version, and stays until
 the outcome is known; `tried` says that a call was begun whose end nobody has written down, `since` when and `sent` what it said, `again` that a
 person has looked and says: go on. `creates` counts those whose end is known: what is made anew after a deletion has another key.
+
+An object to update that is not there may have been deleted, or hidden from us for a while, and only a person knows: the debt is held as
+`gone`. Replayed, it is made `anew` under a key of its own, and the id that it had becomes a `former` one; dropped, the link is `quiet`
+until the object is seen there again. Until it is made nothing is forgotten, so that an object that shows itself ends either.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 from syncd.domain.ids import digest
 from syncd.domain.jsonbody import same
 from syncd.domain.merge import ABSENT
-from syncd.domain.records import NO_DEBT, mark_dirty, owes
+from syncd.domain.records import NO_DEBT, mark_dirty, owes, succeeding
 from syncd.domain.times import iso, parse
 from syncd.domain.values import immutable
 
@@ -68,20 +72,24 @@ def sending(entity: JsonObject, connection_id: str, fields: Fields) -> Sending |
     link = entity["links"].get(connection_id, {})
     external_id: str | None = entity["externalIds"].get(connection_id)
     facts = {"version": entity["version"], "external_id": external_id, "tag": link.get("remoteTag")}
+    gone = link.get("gone")
     if entity["deleted"]:
-        if external_id is not None and "base" in link:
+        trying = link.get("create", {}).get("tried")
+        if external_id is not None and "base" in link and not (trying and gone == "anew"):
             return Sending(operation="delete", changes={}, whole={}, **facts)
-        if link.get("create", {}).get("tried"):
+        if trying:
             # It may be there. Only the end of its create says so, and then it can be deleted.
             whole = link["create"].get("sent", fields.of(entity["data"]))
             return Sending(
                 operation="create", changes=whole, whole=whole, **(facts | {"version": entity["version"] - 1})
             )
         return None
+    if gone == "quiet":
+        return None
     base: JsonObject = link.get("base") or {}
     whole = _with_held(fields.of(entity["data"]), base, link.get("open", {}))
-    if external_id is None or "base" not in link:
-        return Sending(operation="create", changes=whole, whole=whole, **facts)
+    if external_id is None or "base" not in link or gone == "anew":
+        return Sending(operation="create", changes=whole, whole=whole, **(facts | {"external_id": None}))
     before = fields.of(base)
     changes = {name: value for name, value in whole.items() if not same(before.get(name, ABSENT), value)}
     # What the connection shows empty is as good as not there.
@@ -201,6 +209,7 @@ def told(entity: JsonObject, connection_id: str, sent: Sending, external_id: str
     link = _link(entity, connection_id)
     if sent.operation == "delete":
         link.pop("base", None)
+        link.pop("gone", None)
         return _with(entity, connection_id, link)
     if sent.operation == "create":
         link["creates"] = link.get("creates", 0) + 1
@@ -213,6 +222,15 @@ def told(entity: JsonObject, connection_id: str, sent: Sending, external_id: str
     if external_id is not None:
         entity["externalIds"] = {**entity["externalIds"], connection_id: external_id}
     return entity
+
+
+def made(entity: JsonObject, connection_id: str, external_id: str) -> JsonObject:
+    """The entity for whose create this is the answer: an object that was there before it is a former one."""
+    link, former = _link(entity, connection_id), entity["externalIds"].get(connection_id)
+    if former in (None, external_id) or ("base" in link and "gone" not in link):
+        return entity
+    others = {one: value for one, value in entity["externalIds"].items() if one != connection_id}
+    return {**_with(entity, connection_id, succeeding(link, former)), "externalIds": others}
 
 
 def given_back(
@@ -244,12 +262,21 @@ def given_back(
 
 
 def held(
-    entity: JsonObject, connection_id: str, *, bin_name: Bin, reason: str, hop: int, tried: bool, now: float
+    entity: JsonObject,
+    connection_id: str,
+    *,
+    bin_name: Bin,
+    reason: str,
+    hop: int,
+    tried: bool,
+    now: float,
+    gone: bool = False,
 ) -> JsonObject:
-    """The debt stands and waits for a person: neither a push nor maintenance touches it until it is released or dropped."""
+    """The debt stands and waits for a person: neither a push nor maintenance touches it until it is released or dropped. `gone`: there
+    is nothing there to update."""
     link = _link(entity, connection_id)
     link.pop("push", None)
-    link["held"] = {"bin": bin_name, "reason": reason[:500], "at": iso(now)}
+    link["held"] = {"bin": bin_name, "reason": reason[:500], "at": iso(now)} | ({"gone": True} if gone else {})
     link["hop"] = max(link.get("hop", 0), hop)
     _untry(link, tried=tried)
     return _with(entity, connection_id, link)
@@ -261,6 +288,10 @@ def released(entity: JsonObject, connection_id: str, before: float, *, looked: b
     link = _link(entity, connection_id)
     if "held" not in link or link["held"]["at"] > iso(before):
         return None
+    if looked and link["held"].get("gone"):
+        link["gone"] = "anew"
+        link.pop("create", None)
+        link["creates"] = link.get("creates", 0) + 1  # by an earlier key its provider may answer with what is gone
     del link["held"]
     link["checkAt"] = iso(before)  # should the message that says so not come
     if looked and "create" in link:
@@ -271,6 +302,8 @@ def released(entity: JsonObject, connection_id: str, before: float, *, looked: b
 def dropped(entity: JsonObject, connection_id: str) -> JsonObject:
     """The debt is forgiven: a person gave it up. A create that may have been made is known by its content all the same."""
     link = _link(entity, connection_id)
+    if link.get("held", {}).get("gone"):
+        link["gone"] = "quiet"
     for name in ("push", *(one for one in NO_DEBT if one != "create")):
         link.pop(name, None)
     link["pushed"] = link.get("want", 0)

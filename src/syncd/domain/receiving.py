@@ -9,7 +9,7 @@ from syncd.domain.conflicts import conflict_id
 from syncd.domain.ids import digest
 from syncd.domain.jsonbody import canonical, same
 from syncd.domain.merge import ABSENT, Rules, merge
-from syncd.domain.records import Change, blank, bury, changed_fields, concerned, owe, owes, settle
+from syncd.domain.records import Change, blank, bury, changed_fields, concerned, owe, owes, settle, succeeding
 from syncd.domain.times import DAY, iso, parse
 from syncd.domain.values import immutable
 
@@ -104,6 +104,8 @@ def receive(
         link: JsonObject = {}
     else:
         link = entity["links"].get(connection, {})
+        if "gone" in link and (before := entity["externalIds"].get(connection)) not in (None, incoming.external_id):
+            link = succeeding(link, before)  # what is made anew shows itself before the answer to its create
         nothing_new = _brings_nothing(entity, link, incoming, subscribers)
         if nothing_new is not None:
             return Change(effect=_counted(link, incoming, nothing_new), entity=None)
@@ -127,6 +129,10 @@ def receive(
 
 def _say(link: JsonObject, incoming: Incoming) -> None:
     """What the connection said last, and when."""
+    if "gone" in link and not link.get("create", {}).get("tried"):
+        del link["gone"]  # it is there
+    if "held" in link and link["held"].get("gone"):
+        del link["held"]
     link["remoteVersion"] = incoming.remote_version
     if not incoming.timed:
         link["untimed"] = True
@@ -147,6 +153,9 @@ def _brings_nothing(
     if known is not None and not incoming.follows(known):
         # Our own event once more (its effect is here, and its row is still open) or something older.
         return "unchanged" if incoming.remote_version == known else "outdated"
+    if incoming.external_id in link.get("former", ()) or (incoming.operation == "delete" and "gone" in link):
+        # A person knows that it is gone, and has said what is to become of it.
+        return "outdated"
     if (
         incoming.operation == "delete"
         and "base" in link

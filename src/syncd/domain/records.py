@@ -1,10 +1,10 @@
-"""Entities, their aliases and their links: shapes, and the pure changes between them. What a push does to them is in `pushes`.
+"""Entities, their aliases and their links: shapes, and the pure changes between them. What a push does to them is in `pushing`.
 
 An entity is one document in partition `tenantId:type`:
 
     {tenantId, type, data, externalIds {connectionId: id}, links {connectionId: link}, version, createdAt, updatedAt, changedAt,
      deleted, dirtySince?, schema}
-    link {base, remoteVersion, untimed?, remoteTag?, event?, page?, open?, want, pushed, and what `pushes` adds}
+    link {base, remoteVersion, untimed?, remoteTag?, event?, page?, open?, want, pushed, and what `pushing` adds}
 
 `version` counts contents. A link owes a push while `pushed < want`; `dirtySince` is there while any link does (decision 1: the
 outbox is the entity). `base` is what both sides last agreed on, `remoteVersion` orders what a connection told us (`untimed`: by when
@@ -149,6 +149,18 @@ def bury(entity: JsonObject, occurred_at: float, now: float) -> None:
     entity["version"] += 1
     entity["updatedAt"] = iso(now)
     entity["changedAt"] = iso(occurred_at)
+
+
+#: What a link says of one object of its connection, and not of the next one that stands for the entity there.
+_OF_ONE_OBJECT = frozenset({"base", "sent", "remoteVersion", "untimed", "remoteTag", "event", "page", "gone"})
+#: Former ids of an object that a link knows.
+_FORMER = 8
+
+
+def succeeding(link: JsonObject, former: str) -> JsonObject:
+    """The link of an object that stands for another now: the order of one object's states says nothing about another's."""
+    kept = {name: value for name, value in link.items() if name not in _OF_ONE_OBJECT}
+    return {**kept, "former": [*(one for one in link.get("former", ()) if one != former), former][-_FORMER:]}
 
 
 #: What a link keeps only while a push is owed (domain/pushing).

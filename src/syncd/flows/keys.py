@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from syncd.ports.documents import Document, Documents, Write
 
 _ATTEMPTS = 12
+#: What a link says of one id.
+_OF_ONE_ID = ("remoteVersion", "remoteTag", "event", "former")
 #: Characters of a link's remoteVersion that say the time.
 _TIME = 24
 
@@ -232,7 +234,7 @@ def under_new_holder(entity: JsonObject, connection_id: str) -> JsonObject:
     """The entity, ready for the word of another id of the connection: the order of one object's states says nothing about
     another's. Which of the two stands was decided by the key."""
     link = entity["links"].get(connection_id, {})
-    link = {name: value for name, value in link.items() if name not in ("remoteVersion", "remoteTag", "event")}
+    link = {name: value for name, value in link.items() if name not in _OF_ONE_ID}
     return {**entity, "links": {**entity["links"], connection_id: link}}
 
 

@@ -15,7 +15,7 @@ import json
 import random
 from typing import TYPE_CHECKING, assert_never
 
-from syncd.domain.errors import Conflict, Invalid, NotUnderstood, Rejected, SyncdError
+from syncd.domain.errors import Conflict, Invalid, NotUnderstood, SyncdError
 from syncd.domain.outcomes import DONE, Outcome, Park, Retry, Snooze
 from syncd.domain.pushing import LEASE, begin, due_at, lease_until, look_again, sending
 from syncd.domain.records import is_alias, owes
@@ -23,7 +23,7 @@ from syncd.domain.retry import SYNC_RETRIES, RetryPolicy, outcome_of
 from syncd.domain.times import parse
 from syncd.flows.accounts import account_of, incoming_of, rules_of
 from syncd.flows.creating import settling
-from syncd.flows.pushledger import GONE, PushLedger
+from syncd.flows.pushledger import PushLedger
 from syncd.flows.pushtargets import Leased, Target, Targets
 
 if TYPE_CHECKING:
@@ -189,6 +189,8 @@ class Push:
             return await self._reread(leased, envelope)
         except SyncdError as error:
             return await self._failed(leased, error, envelope)
+        if record is None and wanted.operation != "delete":
+            return await self._gone(leased, envelope)
         answered()
         rules = rules_of(target.connection, leased.document.data["type"])
         await self._ledger.record(leased.document, leased.connection_id, wanted, record, leased.term, rules=rules)
@@ -208,7 +210,7 @@ class Push:
         return self._apis.of(account_of(target.connection), base_url, reservation=envelope.reservation)
 
     async def _call(self, api: Api, leased: Leased) -> Record | None:
-        """What the provider has now; None after a deletion. Raises Rejected where an object to update is not there."""
+        """What the provider has now; None after a deletion, and where an object to update is not there."""
         records, kind, wanted = leased.target.records, leased.target.kind, leased.wanted
         if wanted.operation == "create":
             key = leased.document.data["links"][leased.connection_id]["create"]["key"]
@@ -220,12 +222,9 @@ class Push:
         assert wanted.external_id is not None
         version = wanted.tag if kind.conditional else None
         if wanted.operation == "update":
-            record = await records.update(
+            return await records.update(
                 api, kind.name, wanted.external_id, wanted.changes, whole=wanted.whole, version=version
             )
-            if record is None:
-                raise Rejected(f"{kind.name} {wanted.external_id}: {GONE}")
-            return record
         if wanted.operation == "delete":
             await records.delete(api, kind.name, wanted.external_id, version=version)
             return None
@@ -240,7 +239,7 @@ class Push:
         except SyncdError as error:
             return await self._failed(leased, error, envelope)
         if record is None and wanted.operation == "update":
-            return await self._failed(leased, Rejected(f"{kind.name} {wanted.external_id}: {GONE}"), envelope)
+            return await self._gone(leased, envelope)
         now = self._clock.now()
         if record is not None and not leased.as_known(record):
             entity = leased.document.data
@@ -266,6 +265,23 @@ class Push:
             tag=None if record is None else record.version,
         )
         return None
+
+    async def _gone(self, leased: Leased, envelope: Envelope) -> Outcome:
+        """There is nothing to update. It may have been deleted, or be hidden from our account for a while: to make it anew without asking
+        would double it, and to delete it here would lose it."""
+        self._observe(
+            "push_failed",
+            operation=leased.wanted.operation,
+            error="gone",
+            outcome="park",
+            connectionId=leased.connection_id,
+            entityId=leased.document.id,
+        )
+        park = Park(bin="tenant_must_act", reason=leased.missing)
+        gone = leased.target.kind.can("create")
+        return await self._park(
+            leased.document.id, leased.connection_id, park, envelope, term=leased.term, tried=False, gone=gone
+        )
 
     async def _failed(self, leased: Leased, error: SyncdError, envelope: Envelope) -> Outcome:
         now = self._clock.now()
@@ -316,10 +332,11 @@ class Push:
         *,
         term: int | None = None,
         tried: bool = True,
+        gone: bool = False,
     ) -> Outcome:
         """Held first: what is parked is touched by nobody until a person has acted."""
         await self._ledger.hold(
-            entity_id, connection_id, park.bin, park.reason, hop=envelope.hop, term=term, tried=tried
+            entity_id, connection_id, park.bin, park.reason, hop=envelope.hop, term=term, tried=tried, gone=gone
         )
         return park
 

@@ -16,6 +16,7 @@ from syncd.domain.pushing import (
     held,
     is_mine,
     lease_until,
+    made,
     released,
     settled,
     told,
@@ -26,6 +27,7 @@ from syncd.domain.times import iso, parse
 from syncd.flows.accounts import incoming_of
 from syncd.flows.creating import content_hash, settling
 from syncd.flows.intake import ATTEMPTS, contended, entity_writes
+from syncd.flows.steps import former_aliases
 from syncd.ports.documents import Create, Delete, Replace, Upsert
 
 if TYPE_CHECKING:
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
     from syncd.ports.documents import Document, Documents, Write
     from syncd.ports.observe import Observe
     from syncd.ports.provider import Kind, Record
-
-GONE = "it is not there (any more)"
 
 
 class PushLedger:
@@ -115,7 +115,10 @@ class PushLedger:
             if not is_mine(found.data, connection_id, term):
                 self._observe("push_lease_lost", connectionId=connection_id, entityId=found.id)
                 return
-            entity = await self._recorded(found.data, found.id, connection_id, sent, record, rules)
+            before = found.data
+            if sent.operation == "create" and record is not None:
+                before = made(before, connection_id, record.external_id)
+            entity = await self._recorded(before, found.id, connection_id, sent, record, rules)
             writes = entity_writes(found.id, found, entity)
             if sent.operation == "create":
                 assert record is not None
@@ -123,6 +126,8 @@ class PushLedger:
                 # Deleted there by now, its aliases are written with it.
                 if entity["deleted"] == found.data["deleted"]:
                     writes.append(await self._alias(found, connection_id, record.external_id))
+                    if before is not found.data:
+                        writes += former_aliases(found.id, entity, connection_id)
             try:
                 await self._documents.write(ENTITIES, found.partition, writes)
             except Conflict:
@@ -222,8 +227,10 @@ class PushLedger:
         hop: int,
         term: int | None = None,
         tried: bool = True,
+        gone: bool = False,
     ) -> None:
-        """The debt waits for a person. `term`: of our lease; without one a live lease of another is left alone. May be repeated."""
+        """The debt waits for a person. `term`: of our lease; without one a live lease of another is left alone. `gone`: there is nothing to
+        update; what that person says decides whether it is made anew. May be repeated."""
 
         def change(entity: JsonObject) -> JsonObject | None:
             link = entity["links"].get(connection_id, {})
@@ -243,6 +250,7 @@ class PushLedger:
                 hop=hop,
                 tried=tried if term is not None else tried_before,
                 now=self._clock.now(),
+                gone=gone,
             )
 
         await self._changed(entity_id, connection_id, change, tried=tried)

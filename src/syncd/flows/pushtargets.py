@@ -49,6 +49,16 @@ class Leased:
         """It could be written on a condition, and nothing is known to put there."""
         return self.wanted.operation != "create" and self.target.kind.conditional and self.wanted.tag is None
 
+    @property
+    def missing(self) -> str:
+        """For the person who must say what is to become of an object that is not there: what their word will do."""
+        what = f"{self.target.kind.name} {self.wanted.external_id}: it is not there (any more), or is hidden from us. "
+        if self.target.kind.can("create"):
+            return (
+                what + "Replay makes it there anew. Drop leaves it so: it is told nothing until it is seen there again"
+            )
+        return what + "None can be made there. Replay looks for it once more. Drop gives this change up"
+
     def as_known(self, record: Record) -> bool:
         """Is what shall be deleted still what we knew when it was? Only a change there since then is worth more than the deletion."""
         base, fields = agreed(self.document.data["links"][self.connection_id], record.data), self.target.kind.fields

@@ -135,7 +135,18 @@ def entity_writes(identifier: str, found: Document | None, entity: JsonObject) -
             )
             for connection, external in entity["externalIds"].items()
         ]
+        for connection in entity["links"]:
+            writes += former_aliases(identifier, entity, connection)
     return writes
+
+
+def former_aliases(identifier: str, entity: JsonObject, connection_id: str) -> list[Write]:
+    """The ids under which the connection had it before: what is still said of these belongs here, and counts no entity."""
+    ttl = TOMBSTONE_TTL if entity["deleted"] else None
+    return [
+        Upsert(alias_id(connection_id, one), alias(connection_id, one, identifier, live=False), ttl=ttl)
+        for one in entity["links"].get(connection_id, {}).get("former", ())
+    ]
 
 
 def _pointer(identifier: str, found: Found, incoming: Incoming, *, deleted: bool) -> Write:

@@ -55,6 +55,15 @@ class Silent:
         return getattr(self._documents, name)
 
 
+class Counted(Silent):
+    """Documents that count how often they are asked for an audit row."""
+
+    async def get(self, collection: Collection, partition: str, identifier: str) -> Document | None:
+        self.asked += collection is AUDIT_ROWS
+        found: Document | None = await self._documents.get(collection, partition, identifier)
+        return found
+
+
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with opened(tmp_path, FrozenClock()) as world:
@@ -127,3 +136,15 @@ async def test_documents_that_do_not_answer_hold_up_no_webhook_and_are_not_asked
     assert {answer.status for answer in answers} == {"accepted"}
     assert silent.asked == MOST_IN_FLIGHT
     assert await ready(world) == len(bodies)
+
+
+async def test_what_is_asked_of_the_documents_in_a_second_is_bounded(world: World) -> None:
+    counted = Counted(world.documents)
+    busy = dataclasses.replace(world, documents=counted)
+    for second in range(3):
+        bodies = [issue(number) for number in range(20 * second, 20 * second + 20)]
+        for number, body in enumerate(bodies):
+            await busy.send(body, github(body, delivery=f"d-{second}-{number}"))
+        assert counted.asked == MOST_IN_FLIGHT * (second + 1)
+        await world.clock.advance(1)
+    assert await ready(world) == 60

@@ -44,7 +44,9 @@ def command(journal: Path, *args: str) -> list[str]:
 
 
 #: So that the process finds this module wherever it is started.
-ENVIRONMENT: Mapping[str, str] = {"PYTHONPATH": str(REPOSITORY)}
+ENVIRONMENT: Mapping[str, str] = {
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

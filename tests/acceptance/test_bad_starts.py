@@ -14,11 +14,8 @@ from pathlib import Path
 import pytest
 
 from syncd.adapters.embedded.store import FILE_NAME
-from tests.acceptance.process import Daemon
+from tests.acceptance.process import Daemon, free_port
 from tests.acceptance.reading import events
-
-# About the data directory and the embedded store in it.
-pytestmark = pytest.mark.embedded
 
 UNUSABLE, CONFIGURATION = 1, 78
 
@@ -111,6 +108,7 @@ def damaged(path: Path) -> None:
     ],
     ids=["foreign", "newer", "rubbish", "damaged"],
 )
+@pytest.mark.embedded
 async def test_a_store_that_is_not_ours_to_open_is_refused_and_not_touched(
     tmp_path: Path, spoil: object, words: list[str]
 ) -> None:
@@ -133,10 +131,10 @@ async def test_a_store_that_is_not_ours_to_open_is_refused_and_not_touched(
 
 
 async def test_a_port_in_use_is_named_with_the_setting_that_changes_it(tmp_path: Path) -> None:
+    port = free_port()
     with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", port))
         other.listen()
-        port = other.getsockname()[1]
         daemon = Daemon(tmp_path / "data", port=port)
         assert await daemon.run_to_end() == UNUSABLE
     assert f"127.0.0.1:{port}" in said(daemon)
@@ -161,7 +159,6 @@ BAD: dict[str, tuple[str, list[str]]] = {
         [":2", "env:ROUND_A -> env:ROUND_B -> env:ROUND_A"],
     ),
     "reference to no file": ('[finops]\nsync_token = "file:/nonexistent/token"\n', [":2", "/nonexistent/token"]),
-    "an adapter to come": ('[backend]\nqueue = "servicebus"\n', [":2", "backend.queue", "servicebus"]),
     "open to the world": ('[http]\nhost = "0.0.0.0"\n', ["http.host", "admin_token"]),
 }
 
@@ -170,7 +167,6 @@ BAD: dict[str, tuple[str, list[str]]] = {
 async def test_a_wrong_configuration_ends_with_78_and_names_file_line_and_key(tmp_path: Path, name: str) -> None:
     text, words = BAD[name]
     config = tmp_path / "syncd.toml"
-    config.write_text(text)
     daemon = Daemon(
         tmp_path / "data",
         args=["--config", str(config)],
@@ -179,11 +175,23 @@ async def test_a_wrong_configuration_ends_with_78_and_names_file_line_and_key(tm
     if name == "open to the world":
         for key in ("SYNCD_HTTP__HOST", "SYNCD_HTTP__ADMIN_TOKEN"):
             del daemon.environment[key]
+    await refused(daemon, config, text, words)
+
+
+@pytest.mark.embedded
+async def test_a_service_without_its_address_ends_with_78_and_names_file_line_and_key(tmp_path: Path) -> None:
+    config = tmp_path / "syncd.toml"
+    daemon = Daemon(tmp_path / "data", args=["--config", str(config)])
+    await refused(daemon, config, '[backend]\nqueue = "servicebus"\n', [":2", "backend.queue", "servicebus"])
+
+
+async def refused(daemon: Daemon, config: Path, text: str, words: list[str]) -> None:
+    config.write_text(text)
     assert await daemon.run_to_end() == CONFIGURATION, daemon.log
     for word in (str(config), *words):
         assert word in daemon.log, daemon.log
     assert "Traceback" not in daemon.log
-    assert not (tmp_path / "data").exists(), "nothing is begun with a wrong configuration"
+    assert not daemon.data_dir.exists(), "nothing is begun with a wrong configuration"
 
 
 async def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
@@ -202,6 +210,7 @@ async def test_an_unknown_role_on_the_command_line_is_a_usage_error_with_the_nea
     assert "did you mean webhooks?" in daemon.log
 
 
+@pytest.mark.embedded
 async def test_a_log_that_a_crash_cut_off_is_recovered(tmp_path: Path) -> None:
     """The last page of the write-ahead log was being written when the power went: what was answered is before it."""
     async with Daemon(tmp_path / "data") as daemon:

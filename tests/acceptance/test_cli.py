@@ -116,7 +116,7 @@ async def test_a_bulk_replay_shows_a_bar_at_a_terminal(daemon: Daemon) -> None:
         env={**os.environ, **daemon.environment, "TERM": "xterm", "COLUMNS": "100"},
     )
     os.close(theirs)
-    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    out, _ = await asyncio.wait_for(process.communicate(), 100)
     shown = (await asyncio.to_thread(_read_all, ours)).decode()
     assert out == b"4 replayed\n", shown
     assert "replaying sync-outbound" in shown

@@ -49,7 +49,7 @@ async def more_runs(daemon: Daemon, count: int) -> list[float]:
         return len(await runs(daemon)) >= before + count
 
     # The ticker finds out at its next pass that the clock was set; a pass is each 30 s.
-    await eventually(there, within=50, what=f"{count} more runs")
+    await eventually(there, within=110, what=f"{count} more runs")
     return await runs(daemon)
 
 

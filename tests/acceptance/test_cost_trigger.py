@@ -18,14 +18,13 @@ from tests.acceptance.process import Daemon, eventually
 from tests.acceptance.reading import logged, pages
 from tests.shims.clockshift import ClockShift
 
-# The clock of its daemons is moved by hours, and services refuse requests that are dated so.
-pytestmark = pytest.mark.embedded
-
 JOB = "finops-daily-sync"
+HOUR = 3600
 TOKEN = "pa+ss/word==acceptance"
 SUCCESS: JsonObject = {"status": "success", "message": "Cost sync initiated successfully", "details": {"rows": 12}}
 #: The shortest that settings allow, so that a test does not wait for half a minute.
-QUICK = {"SYNCD_FINOPS__SETTLE_INTERVAL": "1s", "SYNCD_FINOPS__SETTLE_TIMEOUT": "3s"}
+OFTEN = {"SYNCD_FINOPS__SETTLE_INTERVAL": "1s"}
+BRIEFLY = {**OFTEN, "SYNCD_FINOPS__SETTLE_TIMEOUT": "3s"}
 
 
 def daemon_for(server: CostServer, tmp_path: Path, environment: Mapping[str, str] | None = None) -> Daemon:
@@ -100,7 +99,7 @@ async def test_a_gateway_timeout_is_settled_by_the_status_route_and_never_called
             "stats": {"processing": 0, "failed": 2},
             "latest_export": {"import_completed_at": "2026-01-01T03:04:05Z"},
         }
-        async with triggering(server, tmp_path, {"SYNCD_FINOPS__SETTLE_INTERVAL": "1s"}) as daemon:
+        async with triggering(server, tmp_path, OFTEN) as daemon:
             identifier = (await daemon.api("POST", f"/jobs/{JOB}/run")).ok()["executionId"]
 
             async def asked_again() -> bool:
@@ -124,6 +123,7 @@ async def test_a_gateway_timeout_is_settled_by_the_status_route_and_never_called
         assert len(server.posts) == 1
 
 
+@pytest.mark.embedded  # its clock is moved by hours, and services refuse requests that are dated so
 async def test_killed_in_the_middle_of_the_call_it_never_calls_again_and_the_status_route_settles_it(
     tmp_path: Path,
 ) -> None:
@@ -133,7 +133,7 @@ async def test_killed_in_the_middle_of_the_call_it_never_calls_again_and_the_sta
     counts = {"success": True, "stats": {"processing": 0, "failed": 2}}
     async with serving(held(answering, always(200, SUCCESS))) as server:
         server.status = {**counts, "latest_export": {"import_completed_at": "2026-01-01T03:04:05Z"}}
-        async with triggering(server, tmp_path, {**QUICK, **clock.environment}) as daemon:
+        async with triggering(server, tmp_path, {**OFTEN, **clock.environment}) as daemon:
 
             async def adopted() -> bool:
                 return any(line["job"] == JOB for line in logged(daemon, "job_adopted"))
@@ -145,7 +145,7 @@ async def test_killed_in_the_middle_of_the_call_it_never_calls_again_and_the_sta
             ahead = int((3 * 3600 - time.time()) % 86_400) + 1
             await looked_at(daemon, clock, ahead)
             await eventually(called, what="the call")
-            [before] = await pages(daemon, f"/jobs/{JOB}/history")
+            before = await only_tick(daemon)
             await daemon.kill9()
             answering.set()
             completed = iso(time.time() + ahead + 1)
@@ -153,17 +153,17 @@ async def test_killed_in_the_middle_of_the_call_it_never_calls_again_and_the_sta
             polls = server.polls
             await daemon.start()
             await looked_at(daemon, clock, ahead)
-            assert await pages(daemon, f"/jobs/{JOB}/history") == [before], "the lease holds"
+            now = await only_tick(daemon)
+            assert (now["status"], now["term"], now["sentAt"]) == ("running", 1, before["sentAt"]), "the lease holds"
             assert (len(server.posts), server.polls) == (1, polls)
 
             await looked_at(daemon, clock, ahead + int(LEASE) + 1)
 
             async def ended() -> bool:
-                [tick] = await pages(daemon, f"/jobs/{JOB}/history")
-                return bool(tick["status"] != "running")
+                return bool((await only_tick(daemon))["status"] != "running")
 
             await eventually(ended, what="the end of the tick")
-            [tick] = await pages(daemon, f"/jobs/{JOB}/history")
+            tick = await only_tick(daemon)
             assert (tick["id"], tick["status"], tick["term"]) == (before["id"], "succeeded", 2)
             assert tick["sentAt"] == before["sentAt"]
             died, done = await execution(daemon, before["executionId"]), await execution(daemon, tick["executionId"])
@@ -173,6 +173,11 @@ async def test_killed_in_the_middle_of_the_call_it_never_calls_again_and_the_sta
             assert completed in done["reason"]
             assert done["evidence"]["call"] == {"sentAt": before["sentAt"], "repeated": False}
             assert len(server.posts) == 1
+
+
+async def only_tick(daemon: Daemon) -> JsonObject:
+    [tick] = await pages(daemon, f"/jobs/{JOB}/history")
+    return tick
 
 
 async def looked_at(daemon: Daemon, clock: ClockShift, ahead: int) -> None:
@@ -196,7 +201,7 @@ async def test_an_import_that_failed_behind_a_gateway_timeout_is_failed(tmp_path
                 server.status = {"success": True, "stats": {"processing": 0, "failed": 3}}
             return bool(server.posts)
 
-        async with triggering(server, tmp_path, QUICK) as daemon:
+        async with triggering(server, tmp_path, OFTEN) as daemon:
             identifier = (await daemon.api("POST", f"/jobs/{JOB}/run")).ok()["executionId"]
             await eventually(fails_meanwhile)
             done = await execution(daemon, identifier)
@@ -206,7 +211,7 @@ async def test_an_import_that_failed_behind_a_gateway_timeout_is_failed(tmp_path
 
 async def test_an_outcome_that_nobody_can_tell_is_unknown_and_says_so(tmp_path: Path) -> None:
     """The documented status route only says that it lives."""
-    async with serving(always(504, "")) as server, triggering(server, tmp_path, QUICK) as daemon:
+    async with serving(always(504, "")) as server, triggering(server, tmp_path, BRIEFLY) as daemon:
         done = await run_job(daemon)
         assert (done["status"], len(server.posts)) == ("unknown", 1)
         assert "answered 504" in done["reason"]
@@ -247,12 +252,16 @@ async def test_an_answer_that_is_not_the_documented_success_is_failed_and_says_w
             assert TOKEN not in str(done), "also where the server repeats it"
 
             async def told(lines: int = number) -> bool:
-                return len(logged(daemon, "job_ended")) == lines
+                return len(lines_of_the_job(daemon)) == lines
 
             await eventually(told, what="the line in the log")
-            line = logged(daemon, "job_ended")[-1]
+            line = lines_of_the_job(daemon)[-1]
             assert words in line["reason"], "an operator finds it there"
             assert line["level"] == "warning"
+
+
+def lines_of_the_job(daemon: Daemon) -> list[JsonObject]:
+    return [line for line in logged(daemon, "job_ended") if line["job"] == JOB]
 
 
 async def test_a_server_that_says_when_to_come_back_is_called_again_then(tmp_path: Path) -> None:
@@ -293,40 +302,37 @@ async def test_what_cannot_work_ends_the_start_with_78_and_one_clear_message(
         assert TOKEN not in daemon.log
 
 
+@pytest.mark.embedded  # its clock is moved by hours
 async def test_runs_missed_while_it_was_down_are_made_up_for_once(tmp_path: Path) -> None:
     config = tmp_path / "syncd.toml"
-    config.write_text('[jobs.finops-daily-sync]\nschedule = "every 2s"\n')
+    config.write_text('[jobs.finops-daily-sync]\nschedule = "0 * * * *"\n')
+    clock = ClockShift(tmp_path / "clock")
     async with serving(always(200, SUCCESS)) as server:
-        daemon = daemon_for(server, tmp_path)
+        daemon = daemon_for(server, tmp_path, clock.environment)
         daemon.args += ["--config", str(config)]
         async with daemon:
 
-            async def called() -> bool:
-                return bool(server.posts)
+            async def adopted() -> bool:
+                return any(line["job"] == JOB for line in logged(daemon, "job_adopted"))
 
-            await eventually(called, what="the first run")
+            async def ran(runs: int) -> bool:
+                ticks = await pages(daemon, f"/jobs/{JOB}/history")
+                return [tick["status"] for tick in ticks].count("succeeded") == runs
+
+            await eventually(adopted, what="the beginning of its schedule")
+            ahead = int(HOUR - time.time() % HOUR) + 1
+            await looked_at(daemon, clock, ahead)
+            await eventually(lambda: ran(1), what="the first run")
             assert await daemon.terminate() == 0
-            before = len(server.posts)
-            stopped = time.time()
-
-            async def three_passed() -> bool:
-                return time.time() > stopped + 6.5
-
-            await eventually(three_passed)
+            clock.set(ahead + 3 * HOUR + 600)
             await daemon.start()
-
-            async def made_up_for() -> bool:
-                return len(server.posts) > before
-
-            await eventually(made_up_for, what="the run after the outage")
-            ticks = await pages(daemon, f"/jobs/{JOB}/history")
-        at = {tick["id"]: parse(tick["at"]) for tick in ticks}
-        last = max(at[tick["id"]] for tick in ticks if tick["status"] == "succeeded" and at[tick["id"]] <= stopped)
-        since = [tick for tick in ticks if at[tick["id"]] > last]
-        [missed] = [tick for tick in since if tick["status"] == "missed"]
-        assert missed["passed"] >= 2
+            await eventually(lambda: ran(2), what="the run after the outage")
+            made_up_for, missed, first = await pages(daemon, f"/jobs/{JOB}/history")
+        assert [tick["trigger"] for tick in (first, made_up_for)] == ["schedule", "missed"]
+        assert (missed["status"], missed["passed"]) == ("missed", 2)
         assert "nothing ran at that time" in missed["reason"]
-        run = [tick for tick in since if tick["status"] != "missed"]
-        instants = (max(at.values()) - last) / 2
-        assert missed["passed"] + len(run) == instants, "each instant was missed or run, and none both"
-        assert min(at[tick["id"]] for tick in run) > at[missed["id"]], "the latest of those that were missed is run"
+        at = [parse(tick["at"]) for tick in (first, missed, made_up_for)]
+        assert [moment - at[0] for moment in at] == [0, 2 * HOUR, 3 * HOUR], (
+            "the latest of those that were missed is run"
+        )
+        assert len(server.posts) == 2

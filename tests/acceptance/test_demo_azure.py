@@ -15,6 +15,9 @@ import pytest
 from tests.acceptance.test_demo import HOSTILE, children, demo, figure, until
 from tests.wire.azurite import Unavailable, installed
 
+#: Its services are its own, whichever the daemons of other tests have.
+pytestmark = pytest.mark.embedded
+
 #: Fewer than anybody else's: the doubles, three daemons and two systems share a small machine.
 SMALL = ("--contacts", "100", "--events", "100", "--services", "--replicas", "3")
 LOCAL = {
@@ -45,8 +48,7 @@ async def on_doubles(directory: Path, *options: str, **environment: str) -> asyn
     )
 
 
-@pytest.mark.embedded  # its services are its own, whichever the daemons of other tests have
-@pytest.mark.timeout(240)  # where the replica that dies has the pull, another takes it over after its lease of 90 s
+@pytest.mark.timeout(400)  # where the replica that dies has the pull, another takes it over after its lease of 90 s
 async def test_one_of_three_replicas_is_killed_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     process = await on_doubles(tmp_path, *SMALL, DEMO_EXIT="1", **HOSTILE)
     out, err = (text.decode() for text in await process.communicate())
@@ -63,7 +65,6 @@ async def test_one_of_three_replicas_is_killed_and_nothing_is_lost_or_doubled(tm
     assert list(tmp_path.glob("syncd-demo-*")) == []
 
 
-@pytest.mark.embedded
 async def test_ctrl_c_ends_the_demo_and_its_doubles_in_order(tmp_path: Path) -> None:
     process = await on_doubles(tmp_path, *SMALL)
     await until(process.stderr, "1. 3 replicas run")
@@ -75,7 +76,6 @@ async def test_ctrl_c_ends_the_demo_and_its_doubles_in_order(tmp_path: Path) -> 
     assert children(tmp_path) == []
 
 
-@pytest.mark.embedded
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -99,7 +99,6 @@ async def test_it_writes_to_no_service_beyond_this_machine(tmp_path: Path, chang
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.embedded
 async def test_several_replicas_without_services_are_refused(tmp_path: Path) -> None:
     process = await demo(tmp_path, "--replicas", "3")
     out, err = (text.decode() for text in await process.communicate())

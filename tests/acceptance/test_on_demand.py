@@ -106,7 +106,7 @@ async def test_failures_are_told_with_whose_matter_they_are_and_exit_1(daemon: D
 async def test_a_pull_that_is_not_watched_any_more_goes_on(daemon: Daemon, crm: System) -> None:
     crm.fill(2)
     await connect(daemon, "crm", crm)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         gate = crm.gate(lambda request: request.method == "GET")
         process = await start(daemon, "connections", "pull", "crm", stderr=asyncio.subprocess.PIPE)
         async with gate:
@@ -141,7 +141,7 @@ async def test_at_a_terminal_it_is_seen_how_far_a_pull_is(daemon: Daemon, crm: S
     try:
         gate = crm.gate_page(3)
         process = await start(daemon, "connections", "pull", "crm", stderr=theirs)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             async with gate:
                 await shown.wait()
                 [running] = (await daemon.api("GET", "/tasks")).ok()["items"]

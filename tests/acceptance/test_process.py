@@ -12,6 +12,9 @@ import pytest
 
 from tests.acceptance.process import TOKEN, Daemon, DaemonDied, Registration, eventually
 
+# No daemon of ours is started.
+pytestmark = pytest.mark.embedded
+
 #: Becomes ready at its second `/readyz`, echoes requests, counts SIGHUPs, has a child of its own.
 STAND_IN = """
 import asyncio, os, signal, subprocess, sys

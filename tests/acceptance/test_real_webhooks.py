@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.acceptance.process import Daemon, Registration
+from tests.acceptance.process import Daemon, Registration, eventually
 from tests.acceptance.reading import event, events, metric, parked
 
 PAYLOADS = Path(__file__).parents[3] / "shared" / "data" / "github_webhooks.json"
@@ -241,6 +241,8 @@ async def test_another_body_under_a_used_delivery_id_is_parked_and_changes_nothi
 
 
 async def test_the_daemon_is_well_after_all_of_it(received: Received) -> None:
-    answer = await received.daemon.request("GET", "/readyz")
-    assert answer.status == 200
-    assert {part["status"] for part in answer.json()["components"]} == {"ok"}
+    async def well() -> bool:
+        answer = await received.daemon.request("GET", "/readyz")
+        return answer.status == 200 and {part["status"] for part in answer.json()["components"]} == {"ok"}
+
+    await eventually(well, what="a daemon that is well")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -116,17 +115,17 @@ async def test_a_reload_of_a_bad_file_ends_with_ready_too_and_says_what_is_wrong
 
 
 async def test_the_watchdog_is_fed_in_half_its_time_while_the_daemon_works(tmp_path: Path) -> None:
-    timeout = 1.0
+    timeout = 4.0
     async with supervised(tmp_path, WATCHDOG_USEC=str(int(timeout * 1e6))) as (_, notify, _config):
         await notify.expect("READY")
 
-        async def five() -> bool:
-            return sum(1 for state in notify.read() if "WATCHDOG" in state) >= 5
+        async def three() -> bool:
+            return sum(1 for state in notify.read() if "WATCHDOG" in state) >= 3
 
-        await eventually(five)
+        await eventually(three)
         pings = [at for at, state in notify.states if "WATCHDOG" in state]
         # Half the time each; a busy machine may be late, but two in a row may not be.
-        assert (pings[4] - pings[0]) / 4 < timeout
+        assert (pings[2] - pings[0]) / 2 < timeout
 
 
 @pytest.mark.parametrize("address", ["/nonexistent/notify", "relative"])
@@ -135,7 +134,6 @@ async def test_a_manager_that_cannot_be_reached_does_not_keep_it_from_running(tm
         assert "notify_failed" in daemon.log
         assert address in daemon.log
         assert await daemon.terminate() == 0
-        await asyncio.sleep(0)
 
 
 async def test_a_watchdog_for_another_process_is_left_alone(tmp_path: Path) -> None:

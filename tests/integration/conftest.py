@@ -36,5 +36,5 @@ async def backend(
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if CRASH_POINTS != "all":
         terminalreporter.write_line(
-            f"crashes on azure: {CRASH_POINTS} port calls of each scenario; all of them: make chaos, or CRASH_POINTS=all"
+            f"crashes: after each port call, on azure {CRASH_POINTS} of each scenario; before and after all: make chaos, or CRASH_POINTS=all"
         )

@@ -5,13 +5,14 @@ effect and its answer was lost), and every later port call of that world is refu
 process that is supposed to be dead. A new world is then opened on the same store and must finish the work.
 
 `at_every_call` runs a scenario for n = 1, 2, ... and both sides of the call until it runs through without reaching the crash, which
-makes the search exhaustive for that scenario.
+makes the search exhaustive for that scenario. Where one call follows the other, a world that ends before the next call leaves what
+one leaves that ended after the last; the other side differs where several calls are under way at once.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, TypeVar, cast
 
 Port = TypeVar("Port")
@@ -48,7 +49,13 @@ class CrashAt:
         if mine and self.when == "before":
             self.dead = True
             raise Crash(name)
-        answer = await method(*args, **kwargs)
+        try:
+            answer = await method(*args, **kwargs)
+        except Exception as error:  # an error is an answer, which gets lost like any other
+            if mine or self.dead:
+                self.dead = True
+                raise Crash(name) from error
+            raise
         if mine or self.dead:
             self.dead = True
             raise Crash(name)
@@ -73,18 +80,20 @@ class _Counted:
         return counted
 
 
-async def at_every_call(scenario: Callable[[CrashAt], Awaitable[None]], *, most: int = 500) -> int:
-    """Run `scenario` for every call it makes, before and after it; how many worlds ended.
+async def at_every_call(
+    scenario: Callable[[CrashAt], Awaitable[None]], *, most: int = 500, sides: Sequence[When] = ("before", "after")
+) -> int:
+    """Run `scenario` for every call it makes, on each of `sides` of it; how many worlds ended.
 
     The scenario opens its own store, runs its first world with the given CrashAt (catching Crash), then a second world without one,
     and checks the result. It is run once more without a crash at the end.
     """
     ended = 0
     for n in range(1, most):
-        crashes = [CrashAt(n, "before"), CrashAt(n, "after")]
+        crashes = [CrashAt(n, side) for side in sides]
         for crash in crashes:
             await scenario(crash)
-        if not any(crash.dead for crash in crashes):
+        if all(crash.calls < n for crash in crashes):
             return ended
         ended += sum(crash.dead for crash in crashes)
     raise AssertionError(f"the scenario still made port calls after {most}")

@@ -48,7 +48,7 @@ async def test_a_lock_is_renewed_at_half_its_time_for_as_long_as_the_message_is_
 
 
 async def test_a_handler_hears_that_its_lock_is_lost_from_a_renewal() -> None:
-    async with bench(specs=[QueueSpec(name=Q, lock_duration=2.0)]) as world:
+    async with bench(specs=[QueueSpec(name=Q, lock_duration=4.0)]) as world:
         await world.send("a", "b")
         first, second = await world.lease()
         world.bus.queue(Q)._entity.complete(_token(world, "a"))  # somebody else ended it

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,11 +124,13 @@ async def measure(records: int = 100_000, rounds: int = 3) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-async def pulled(port: int, records: int) -> tuple[Measured, Measured]:
-    """From the creation of the task to its end: of the first pull, and of the same again."""
+async def pulled(
+    port: int, records: int, *, environment: Mapping[str, str] | None = None, between: Callable[[], None] = lambda: None
+) -> tuple[Measured, Measured]:
+    """From the creation of the task to its end: of the first pull, and of the same again. `between` is called after the first."""
     directory = Path(tempfile.mkdtemp(prefix="syncd-bench-", dir=_PLACE))
     try:
-        async with Daemon(directory / "data", environment=UNLIMITED) as daemon:
+        async with Daemon(directory / "data", environment={**UNLIMITED, **(environment or {})}) as daemon:
             connection = {
                 "id": "crm",
                 "tenantId": "tenant-1",
@@ -136,7 +139,9 @@ async def pulled(port: int, records: int) -> tuple[Measured, Measured]:
                 "entities": {"contact": {"direction": "pull"}},
             }
             (await daemon.api("POST", "/connections", connection)).ok()
-            return await _run(daemon, created=records), await _run(daemon, unchanged=records)
+            first = await _run(daemon, created=records)
+            between()
+            return first, await _run(daemon, unchanged=records)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -248,13 +248,17 @@ class Registrations:
         return await self._change(identifier, lambda data: {**data, "enabled": enabled})
 
     async def delete(self, identifier: str) -> None:
-        """Remove it and its secrets. Events that were accepted are still applied. Raises NotFound."""
+        """Remove it and its secrets. Events that were accepted are still applied. Raises NotFound.
+
+        The secrets first: killed in between it lets nobody in, and is found to be deleted again. The other way round they would stay
+        in the vault with nothing to say so.
+        """
         found = await self.get(identifier)
         try:
+            await self._vault.purge(_vault_name(found.data["tenantId"], identifier))
             await self._documents.write(REGISTRATIONS, identifier, [Delete(identifier)])
         finally:
             self._cache.drop(identifier)
-        await self._vault.purge(_vault_name(found.data["tenantId"], identifier))
 
     async def _change(self, identifier: str, change: Callable[[JsonObject], JsonObject]) -> Document:
         for _ in range(_ATTEMPTS):

@@ -85,11 +85,12 @@ class CredentialStore:
         return identifier
 
     async def remove(self, tenant_id: str, identifier: str | None) -> None:
-        """The document first: what nobody points at any more may go from the vault."""
+        """Of one that no connection points at any more. The secret first: killed in between, the document is there for the purge
+        of its tenant to find, and nothing of worth is left in the vault."""
         if identifier is None:
             return
-        await self._documents.write(CREDENTIALS, tenant_id, [Delete(identifier)])
         await self._vault.purge(self.vault_name(tenant_id, identifier))
+        await self._documents.write(CREDENTIALS, tenant_id, [Delete(identifier)])
 
     @staticmethod
     def vault_name(tenant_id: str, identifier: str) -> str:

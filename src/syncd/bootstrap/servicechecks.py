@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from syncd.adapters.embedded.clock import SystemClock
-from syncd.bootstrap.services import Services, cosmos_options, entities
+from syncd.bootstrap.services import Services, entities
 from syncd.domain.errors import SyncdError
 from syncd.ports.observe import ignore
 
@@ -43,16 +43,7 @@ async def _documents(settings: Settings, services: Services, create: bool) -> li
     from syncd.adapters.azure.cosmos.checking import check_cosmos
 
     given = settings.cosmos
-    assert given.endpoint is not None
-    findings = await check_cosmos(
-        endpoint=given.endpoint,
-        credential=given.key.reveal() if given.key else await services.credential(),
-        database=given.database,
-        containers=given.containers,
-        options=cosmos_options(settings),
-        clock=SystemClock(observe=ignore),
-        create=create,
-    )
+    findings = await check_cosmos(**await services.cosmos(), create=create)
     if not findings:
         return [("documents", "ok", f"{given.endpoint} database {given.database}: containers, indexes and rights", "")]
     return [
@@ -69,18 +60,14 @@ async def _documents(settings: Settings, services: Services, create: bool) -> li
 async def _queue(settings: Settings, services: Services, create: bool) -> list[Row]:
     from syncd.adapters.azure.servicebus.checking import check_entities
 
-    given = settings.servicebus
-    text = given.connection_string.reveal() if given.connection_string else None
+    namespace = await services.namespace()
+    text = namespace["connection_string"]
     names = entities(settings)
     rows: list[Row] = []
     if text is None or "UseDevelopmentEmulator=true" not in text:
         try:
             reports = await check_entities(
-                entities=[names.get(queue, queue) for queue in settings.queues],
-                connection_string=text,
-                namespace=given.namespace,
-                credential=None if text else await services.credential(),
-                create=create,
+                **namespace, entities=[names.get(queue, queue) for queue in settings.queues], create=create
             )
         except SyncdError as error:
             fix = "run check as somebody with the right to manage; the daemon needs only to listen and to send"

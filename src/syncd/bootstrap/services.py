@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
 from syncd.settings import Settings
 
 if TYPE_CHECKING:
-    from syncd.adapters.azure.cosmos.client import Options
+    from syncd.adapters.azure.cosmos import CosmosDocuments
+    from syncd.adapters.azure.cosmos.client import Options, Place
     from syncd.adapters.azure.identity import Credential
     from syncd.adapters.redis.limiter import RedisLimiter
     from syncd.ports.blobs import Blobs
     from syncd.ports.clock import Clock
     from syncd.ports.deadletters import BrokerQueue
-    from syncd.ports.documents import Documents
     from syncd.ports.observe import Observe
     from syncd.ports.vault import Vault
 
 Value = TypeVar("Value")
+
+
+class Namespace(TypedDict):
+    """How a namespace of Service Bus is found: by its connection string alone, or by its host and who we are."""
+
+    connection_string: str | None
+    namespace: str | None
+    credential: Credential | None
 
 
 class Services:
@@ -32,31 +40,30 @@ class Services:
         self._observe = observe
         self._credential: Credential | None = None
 
-    async def documents(self) -> Documents:
+    async def documents(self) -> CosmosDocuments:
         from syncd.adapters.azure.cosmos.checking import open_cosmos
 
+        return await self._stack.enter_async_context(open_cosmos(**await self.cosmos()))
+
+    async def cosmos(self) -> Place:
+        """The account behind the documents."""
         given = self._settings.cosmos
-        return await self._stack.enter_async_context(
-            open_cosmos(
-                endpoint=_set(given.endpoint),
-                credential=given.key.reveal() if given.key else await self.credential(),
-                database=given.database,
-                containers=given.containers,
-                options=cosmos_options(self._settings),
-                clock=self._clock,
-                observe=self._observe,
-            )
-        )
+        return {
+            "endpoint": _set(given.endpoint),
+            "credential": given.key.reveal() if given.key else await self.credential(),
+            "database": given.database,
+            "containers": given.containers,
+            "options": _cosmos_options(self._settings),
+            "clock": self._clock,
+            "observe": self._observe,
+        }
 
     async def queue(self) -> BrokerQueue:
         from syncd.adapters.azure.servicebus.opening import open_service_bus
 
-        given = self._settings.servicebus
         return await self._stack.enter_async_context(
             open_service_bus(
-                connection_string=given.connection_string.reveal() if given.connection_string else None,
-                namespace=given.namespace,
-                credential=None if given.connection_string else await self.credential(),
+                **await self.namespace(),
                 queues=tuple(self._settings.queues),
                 ready=("sync-outbound",) if "webhooks" in self._settings.daemon.roles else (),
                 entities=entities(self._settings),
@@ -64,6 +71,15 @@ class Services:
                 observe=self._observe,
             )
         )
+
+    async def namespace(self) -> Namespace:
+        """The namespace behind the queue."""
+        given = self._settings.servicebus
+        return {
+            "connection_string": given.connection_string.reveal() if given.connection_string else None,
+            "namespace": given.namespace,
+            "credential": None if given.connection_string else await self.credential(),
+        }
 
     async def vault(self) -> Vault:
         from syncd.adapters.azure.keyvault import open_key_vault
@@ -131,7 +147,7 @@ def entities(settings: Settings) -> dict[str, str]:
     return {"sync-inbound": given.queue_inbound, "sync-outbound": given.queue_outbound}
 
 
-def cosmos_options(settings: Settings) -> Options:
+def _cosmos_options(settings: Settings) -> Options:
     from syncd.adapters.azure.cosmos.client import Options
 
     real = not settings.cosmos.emulator

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, TypeVar
 from syncd.adapters.azure.cosmos.admission import Admission
 from syncd.adapters.azure.cosmos.client import Options, check_promises, new_client
 from syncd.adapters.azure.cosmos.layout import Layout, layout_of
+from syncd.adapters.azure.cosmos.skew import Skew
 from syncd.adapters.azure.errors import mapped
 from syncd.domain.collections import Collection
 from syncd.domain.errors import ServerFault, StoreUnusable, SyncdError, Throttled, TimedOut, Unavailable
 from syncd.domain.jsontypes import JsonObject
 from syncd.ports.clock import Clock
-from syncd.ports.observe import Observe
+from syncd.ports.observe import Observe, ignore
 
 if TYPE_CHECKING:
     from azure.cosmos.aio import ContainerProxy, CosmosClient, DatabaseProxy
@@ -65,15 +66,17 @@ class Account:
         endpoint: str,
         credential: str | Credential,
         database: str,
-        containers: Mapping[str, str],
         clock: Clock,
-        observe: Observe,
-        options: Options,
+        containers: Mapping[str, str] | None = None,
+        options: Options | None = None,
+        observe: Observe = ignore,
     ) -> None:
+        """As `Place` says."""
+        options = options or Options()
         self._endpoint = endpoint
         self._credential = credential
         self._name = database
-        self._containers = containers
+        self._containers = containers or {}
         self._clock = clock
         self._observe = observe
         self._options = options
@@ -82,6 +85,7 @@ class Account:
         self._closed = False
         self._failed: tuple[float, SyncdError] | None = None
         self._layouts: dict[str, Layout] = {}
+        self.skew = Skew()
         self._admission = Admission(
             clock=clock, most=options.most_in_flight, waiting=options.most_waiting, turn=options.timeout
         )
@@ -224,10 +228,12 @@ class Account:
     async def _once(
         self, operation: str, collection: str, send: Callable[[], Awaitable[T]], charge: Charge, *, read: bool
     ) -> T | None:
-        started, status = self._clock.monotonic(), 200
+        started, asked, status = self._clock.monotonic(), self._clock.now(), 200
         try:
             async with asyncio.timeout(self._options.timeout):
-                return await send()
+                found = await send()
+            self.skew.answered(charge.headers.get("Date"), asked=asked, read=self._clock.now())
+            return found
         except SyncdError:
             raise
         except Exception as error:  # whatever the SDK raises: the one table of errors knows it, or it is our mistake

@@ -7,22 +7,17 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 from syncd.adapters.azure.cosmos.account import RIGHT, Account
-from syncd.adapters.azure.cosmos.client import Options
+from syncd.adapters.azure.cosmos.client import Place
 from syncd.adapters.azure.cosmos.documents import CosmosDocuments
 from syncd.adapters.azure.cosmos.layout import Layout, indexing_policy, layout_of, missing_indexes, widened
 from syncd.adapters.azure.cosmos.stored import PARTITION
 from syncd.domain.collections import COLLECTIONS, PURGES, Collection
 from syncd.domain.errors import Conflict, Failure, StoreUnusable, SyncdError
 from syncd.domain.jsontypes import JsonObject
-from syncd.ports.clock import Clock
 from syncd.ports.documents import Create, Delete
-from syncd.ports.observe import Observe, ignore
-
-if TYPE_CHECKING:
-    from syncd.adapters.azure.identity import Credential
 
 _PROBE = "syncd-check"
 
@@ -40,37 +35,17 @@ class Finding:
 
 
 @asynccontextmanager
-async def open_cosmos(
-    *,
-    endpoint: str,
-    credential: str | Credential,
-    database: str,
-    clock: Clock,
-    observe: Observe = ignore,
-    containers: Mapping[str, str] | None = None,
-    options: Options | None = None,
-) -> AsyncIterator[CosmosDocuments]:
-    """`credential`: the account's key, or a credential for Entra ID, which stays its owner's. `containers`: names of containers that
-    are not called as their collection.
-
-    An account that cannot be reached does not stop the start: operations raise Unavailable until it can. Raises StoreUnusable where
+async def open_cosmos(**place: Unpack[Place]) -> AsyncIterator[CosmosDocuments]:
+    """An account that cannot be reached does not stop the start: operations raise Unavailable until it can. Raises StoreUnusable where
     it can be reached and cannot keep what the port promises, or a container's partition key cannot be kept.
     """
-    account = Account(
-        endpoint=endpoint,
-        credential=credential,
-        database=database,
-        containers=containers or {},
-        clock=clock,
-        observe=observe,
-        options=options or Options(),
-    )
+    account = Account(**place)
     try:
         # What is missing, or cannot be reached yet, is told by the first operation that needs it.
         with contextlib.suppress(Failure):
             await account.client()
             _check_layouts(account, await _containers(account) or {})
-        yield CosmosDocuments(account, clock=clock)
+        yield CosmosDocuments(account, clock=place["clock"])
     finally:
         await account.close()
 
@@ -93,32 +68,13 @@ async def _containers(account: Account) -> dict[str, JsonObject] | None:
     return None if found is None else {str(one["id"]): one for one in found}
 
 
-async def check_cosmos(
-    *,
-    endpoint: str,
-    credential: str | Credential,
-    database: str,
-    clock: Clock,
-    observe: Observe = ignore,
-    containers: Mapping[str, str] | None = None,
-    options: Options | None = None,
-    create: bool = False,
-    throughput: int | None = None,
-) -> list[Finding]:
+async def check_cosmos(*, create: bool = False, throughput: int | None = None, **place: Unpack[Place]) -> list[Finding]:
     """What the account lacks, after making what can be made where `create` says so; nothing is ever taken away.
 
     `throughput`: most request units a second that a new database's containers share (autoscale, from a tenth of it); None for a
     serverless account.
     """
-    account = Account(
-        endpoint=endpoint,
-        credential=credential,
-        database=database,
-        containers=containers or {},
-        clock=clock,
-        observe=observe,
-        options=options or Options(),
-    )
+    account = Account(**place)
     try:
         await account.client()
         refused = await _making(account, throughput) if create else []

@@ -6,10 +6,13 @@ compare-and-set; those of throttling pile up.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from syncd.domain.errors import StoreUnusable
+from syncd.ports.clock import Clock
+from syncd.ports.observe import Observe
 
 if TYPE_CHECKING:
     from azure.cosmos.aio import CosmosClient
@@ -38,6 +41,20 @@ class Options:
     """False for a certificate that nobody signed. A CA of one's own is named by SSL_CERT_FILE: the SDK loses a CA file given here
     (4.17.1, `_build_connection_policy`), and verifies nothing on localhost and 127.0.0.1."""
     preferred_locations: tuple[str, ...] = ()
+
+
+class Place(TypedDict):
+    """Which account, and who asks it."""
+
+    endpoint: str
+    credential: str | Credential
+    """The account's key, or a credential for Entra ID, which stays its owner's."""
+    database: str
+    containers: NotRequired[Mapping[str, str]]
+    """Names of containers that are not called as their collection."""
+    options: NotRequired[Options]
+    clock: Clock
+    observe: NotRequired[Observe]
 
 
 def new_client(endpoint: str, credential: str | Credential, options: Options) -> CosmosClient:

@@ -41,6 +41,11 @@ class CosmosDocuments:
         self._account = account
         self._clock = clock
 
+    @property
+    def skew(self) -> float:
+        """Seconds by which the clock is proved to be ahead of the account's, below 0 behind it; 0 before the first answer."""
+        return self._account.skew.seconds
+
     async def get(self, collection: Collection, partition: str, identifier: str) -> Document | None:
         [document] = await self.get_many(collection, [(partition, identifier)])
         return document

@@ -21,11 +21,6 @@ OPTIONS = Options(enable_endpoint_discovery=False)
 
 
 @pytest.fixture
-def clock() -> FrozenClock:
-    return FrozenClock()
-
-
-@pytest.fixture
 async def service(clock: FrozenClock) -> AsyncIterator[CosmosDouble]:
     async with CosmosDouble(clock=clock) as double:
         yield double

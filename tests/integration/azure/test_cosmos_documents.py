@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from syncd.adapters.azure.cosmos import CosmosDocuments
@@ -15,26 +13,8 @@ from syncd.domain.errors import (
 )
 from syncd.ports.documents import Condition, Create, Delete, Query, Replace, Upsert
 from syncd.testing.clock import FrozenClock
-from tests.integration.azure.cosmos_world import P, account, opened, warm
+from tests.integration.azure.cosmos_world import P, opened
 from tests.wire.cosmos import CosmosDouble
-
-
-@pytest.fixture
-def clock() -> FrozenClock:
-    return FrozenClock()
-
-
-@pytest.fixture
-async def service(clock: FrozenClock) -> AsyncIterator[CosmosDouble]:
-    async with account(clock) as service:
-        yield service
-
-
-@pytest.fixture
-async def documents(service: CosmosDouble, clock: FrozenClock) -> AsyncIterator[CosmosDocuments]:
-    async with warm(service, clock) as documents:
-        yield documents
-
 
 # -- consistency --
 

@@ -70,11 +70,6 @@ def keyed(partition: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def clock() -> FrozenClock:
-    return FrozenClock()
-
-
-@pytest.fixture
 async def call(clock: FrozenClock) -> AsyncIterator[Caller]:
     async with CosmosDouble(clock=clock) as double, aiohttp.ClientSession() as session:
         double.store.databases["db"] = {}

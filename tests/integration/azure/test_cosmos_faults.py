@@ -6,7 +6,6 @@ import asyncio
 import base64
 import math
 import socket
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -23,26 +22,8 @@ from syncd.domain.errors import (
 )
 from syncd.ports.documents import Create, Query, Replace, Upsert
 from syncd.testing.clock import FrozenClock, settled
-from tests.integration.azure.cosmos_world import QUICK, P, account, advancing, opened, warm
+from tests.integration.azure.cosmos_world import QUICK, P, advancing, opened
 from tests.wire.cosmos import KEY, CosmosDouble
-
-
-@pytest.fixture
-def clock() -> FrozenClock:
-    return FrozenClock()
-
-
-@pytest.fixture
-async def service(clock: FrozenClock) -> AsyncIterator[CosmosDouble]:
-    async with account(clock) as service:
-        yield service
-
-
-@pytest.fixture
-async def documents(service: CosmosDouble, clock: FrozenClock) -> AsyncIterator[CosmosDocuments]:
-    async with warm(service, clock) as documents:
-        yield documents
-
 
 # -- throttling --
 

@@ -43,11 +43,6 @@ def certificate(host: str) -> ssl.SSLContext:
 
 
 @pytest.fixture
-def clock() -> FrozenClock:
-    return FrozenClock()
-
-
-@pytest.fixture
 async def service(clock: FrozenClock) -> AsyncIterator[CosmosDouble]:
     double = CosmosDouble(clock=clock)
     await double.start(ssl=certificate("127.0.0.1"))

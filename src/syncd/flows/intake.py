@@ -3,7 +3,7 @@
     aliases -> entities (point reads) -> pure change -> conflicts recorded -> entities + aliases (compare-and-set) -> push hints
 
 Doing any of it again changes nothing. Pages, not records, cross every step; where a page meets another writer, the records of the
-batch that lost are merged one by one.
+batches that lost are a page again, and after some rounds are merged one by one.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 #: Times that a lost compare-and-set is done again at once. With more writers than that on one entity, waiting is better.
 ATTEMPTS = 12
+#: Times that a page is merged before those of its records that lost each time are merged one by one.
+_ROUNDS = 3
 _LAST_WRITE_WINS = Rules()
 
 
@@ -117,37 +119,24 @@ class Intake:
         `keys`: from `keys.look`, where ids alone do not say what is one thing. Raises as `receive`."""
         subscribers = await self._subscriptions.subscribers(tenant_id, entity_type)
         partition = entity_partition(tenant_id, entity_type)
-        scope = Scope(tenant_id, entity_type, subscribers, rules, keys, self._clock.now(), partition)
-        steps: list[Step | None] = []
-        seen: set[str] = set()
-        found = await self._located(scope, page, said_at)
-        for incoming, one, fresh in zip(page, found, ulids(scope.now, len(page)), strict=True):
-            step = step_of(scope, incoming, one, fresh)
-            if step.leaves is not None:
-                await self._detach(partition, step)
-            # Two ids of one entity in one page: the second is merged after the first is stored.
-            steps.append(None if step.entity_id in seen else step)
-            seen.add(step.entity_id)
-        changed = [(position, step) for position, step in enumerate(steps) if step is not None and step.writes]
-        counted = {position for position, step in changed if step.change.effect == "deleted"}
-        if counted:
-            await admit_deletes(len(counted))
-        merged = [step for step in steps if step is not None]
-        await self._record(tenant_id, entity_type, merged)
-        answers: list[Stored | TooLarge | None] = [
-            None if step is None or step.writes else step.stored for step in steps
-        ]
-        failed: list[SyncdError] = []
-        async with anyio.create_task_group() as group:
-            for batch in batches(changed):
-                group.start_soon(self._write, partition, batch, answers, failed)
-        if failed:
-            raise failed[0]
-        await self._tell(merged)
+        answers: list[Stored | TooLarge | None] = [None] * len(page)
+        counted: set[int] = set()
+
+        async def admit(positions: set[int]) -> None:
+            if positions - counted:
+                await admit_deletes(len(positions - counted))
+                counted.update(positions)
+
+        # What lost to another writer is read again and merged together; what is known of keys is of before, so that there each is
+        # looked at by itself.
+        for _ in range(_ROUNDS if keys is None else 1):
+            left = [(position, incoming) for position, incoming in enumerate(page) if answers[position] is None]
+            if left:
+                scope = Scope(tenant_id, entity_type, subscribers, rules, keys, self._clock.now(), partition)
+                await self._merged(scope, left, answers, said_at, admit)
         keying = None if keys is None else keys.keying
         for position, answer in enumerate(answers):
             if answer is None:
-                admit = _any_number if position in counted else admit_deletes
                 try:
                     answers[position] = await self.receive(
                         tenant_id,
@@ -155,12 +144,46 @@ class Intake:
                         page[position],
                         said_at=said_at,
                         rules=rules,
-                        admit_deletes=admit,
+                        admit_deletes=_any_number if position in counted else admit_deletes,
                         keying=keying,
                     )
                 except TooLarge as error:
                     answers[position] = error
         return [answer for answer in answers if answer is not None]
+
+    async def _merged(
+        self,
+        scope: Scope,
+        page: Sequence[tuple[int, Incoming]],
+        answers: list[Stored | TooLarge | None],
+        said_at: float,
+        admit: Callable[[set[int]], Awaitable[None]],
+    ) -> None:
+        """Records with their places in `answers`. What lost a compare-and-set stays None there."""
+        steps: list[tuple[int, Step]] = []
+        seen: set[str] = set()
+        found = await self._located(scope, [incoming for _, incoming in page], said_at)
+        for (position, incoming), one, fresh in zip(page, found, ulids(scope.now, len(page)), strict=True):
+            step = step_of(scope, incoming, one, fresh)
+            if step.leaves is not None:
+                await self._detach(scope.partition, step)
+            # Two ids of one entity in one page: the second is merged after the first is stored.
+            if step.entity_id not in seen:
+                steps.append((position, step))
+            seen.add(step.entity_id)
+        changed = [(position, step) for position, step in steps if step.writes]
+        await admit({position for position, step in changed if step.change.effect == "deleted"})
+        await self._record(scope.tenant_id, scope.entity_type, [step for _, step in steps])
+        for position, step in steps:
+            if not step.writes:
+                answers[position] = step.stored
+        failed: list[SyncdError] = []
+        async with anyio.create_task_group() as group:
+            for batch in batches(changed):
+                group.start_soon(self._write, scope.partition, batch, answers, failed)
+        if failed:
+            raise failed[0]
+        await self._tell([step for position, step in steps if isinstance(answers[position], Stored)])
 
     async def keyed(
         self, tenant_id: str, entity_type: str, connection_id: str, keying: Keying, records: Sequence[R]

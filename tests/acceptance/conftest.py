@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.acceptance.services import ending, on
+from tests.acceptance.services import LONGER_ON_SERVICES, ending, on
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -15,6 +16,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     backends = [chosen] if chosen else ["embedded", "azure"] if "both" in marked else ["embedded"]
     only = [name for name in ("embedded", "azure") if name in marked]
     metafunc.parametrize("backend", only or backends, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        chosen = getattr(item, "callspec", None)
+        here = item.path.is_relative_to(Path(__file__).parent)
+        if here and chosen is not None and chosen.params.get("backend") == "azure":
+            marker = item.get_closest_marker("timeout")
+            seconds = float(marker.args[0] if marker else config.getini("timeout"))
+            item.add_marker(pytest.mark.timeout(seconds * LONGER_ON_SERVICES), append=False)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +20,13 @@ from tests.wire.azurite import Unavailable, installed
 _shared: dict[Path, Path] = {}
 _running: dict[Path, tuple[subprocess.Popen[str], dict[str, str]]] = {}
 _backend = "embedded"
+#: How many times longer a test may take where each step of it is several requests between four processes.
+LONGER_ON_SERVICES = 3.0
+
+
+def patience() -> float:
+    """By which the time is multiplied that a test gives a daemon."""
+    return 1.0 if _backend == "embedded" else LONGER_ON_SERVICES
 
 
 def share(first: Path, *others: Path) -> None:
@@ -27,8 +34,9 @@ def share(first: Path, *others: Path) -> None:
     _shared.update(dict.fromkeys(others, first))
 
 
-def services_of(data_dir: Path) -> dict[str, str]:
-    """The environment that leads a daemon to them; they are started for the first one that asks."""
+def services_of(data_dir: Path, *, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment that leads a daemon to them; they are started for the first one that asks, with `environment` (a shim's: a
+    clock that is set forward is theirs, too)."""
     if _backend == "embedded":
         return {}
     data_dir = _shared.get(data_dir, data_dir)
@@ -42,7 +50,10 @@ def services_of(data_dir: Path) -> dict[str, str]:
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parents[2],
-            env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
+                **(environment or {}),
+            },
         )
         assert process.stdout is not None
         line = process.stdout.readline()

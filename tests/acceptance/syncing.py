@@ -30,6 +30,7 @@ from aiohttp import web
 from syncd.domain.jsontypes import JsonObject
 from tests.acceptance.process import Answer, Daemon, eventually
 from tests.acceptance.reading import pages
+from tests.acceptance.services import patience
 from tests.doubles.contract import Seen
 from tests.doubles.rest import DOUBLES, Manners, RestDouble
 
@@ -52,7 +53,9 @@ def config(
     limits: Mapping[str, int] | None = None,
     more: str = "",
 ) -> dict[str, str]:
-    """The environment of a daemon with these settings, in a file. Without `limits` no limit is met."""
+    """The environment of a daemon with these settings, in a file. Without `limits` no limit is met.
+
+    The directory outlives the process: with a broker too busy to answer within `webhooks.enqueue_timeout`, events go to the spool."""
     figures = {"tenant": UNLIMITED, "integration": UNLIMITED, **(limits or {})}
     operations = {name: figures.pop(name, UNLIMITED) for name in ("create", "update", "delete", "fetch")}
     file = directory / "syncd.toml"
@@ -60,7 +63,7 @@ def config(
     lines.append(f"operations = {{ {', '.join(f'{name} = {value}' for name, value in operations.items())} }}")
     lines += ["[sync]", *(f"{name} = {value}" for name, value in (sync or {}).items()), more]
     file.write_text("\n".join(lines) + "\n")
-    return {"SYNCD_CONFIG": str(file)}
+    return {"SYNCD_CONFIG": str(file), "SYNCD_DAEMON__DATA_DIR_DURABLE": "true"}
 
 
 @dataclass(eq=False)
@@ -210,7 +213,7 @@ async def ended(daemon: Daemon, identifier: str, *, within: float = 60.0) -> Jso
         found.update(await task(daemon, identifier))
         return found["status"] in ENDED
 
-    await eventually(over, within=within, what=f"the end of the task {identifier}")
+    await eventually(over, within=within * patience(), what=f"the end of the task {identifier}")
     result = (await daemon.api("GET", f"/results/{quote(found['resultId'])}")).ok()
     assert result["status"] == found["status"]
     return result
@@ -260,7 +263,7 @@ async def in_step(daemon: Daemon, *, within: float = 90.0) -> None:
         return not left
 
     try:
-        await eventually(clean, within=within, what="everything in step")
+        await eventually(clean, within=within * patience(), what="everything in step")
     except AssertionError as error:
         error.add_note(f"left: {left[:3]} and {max(len(left) - 3, 0)} more")
         raise

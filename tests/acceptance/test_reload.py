@@ -14,10 +14,12 @@ import pytest
 from tests.acceptance.load import Load
 from tests.acceptance.process import Daemon, Registration, eventually
 from tests.acceptance.reading import component, events, logged, metric, readiness
+from tests.acceptance.services import patience
 
 HUPS = 100
-#: GitHub's scheme has the larger of two limits; this leaves room below it.
-ROOM = {"SYNCD_WEBHOOKS__MAX_BODY_BYTES": "1024"}
+#: GitHub's scheme has the larger of two limits; this leaves room below it. The directory outlives the process: what a busy broker
+#: does not take in time goes to the spool.
+ROOM = {"SYNCD_WEBHOOKS__MAX_BODY_BYTES": "1024", "SYNCD_DAEMON__DATA_DIR_DURABLE": "true"}
 #: Bodies that do not load, each with what the refusal must say. The mistake is in line 3 of each.
 BAD = [
     ("[webhooks]\n\nlarge_body_bytes = \n", ["is not TOML", ":3"]),
@@ -77,7 +79,7 @@ async def hup(daemon: Daemon, config: Path, text: str) -> None:
     async def judged() -> bool:
         return sum(await reloads(daemon)) == before + 1
 
-    await eventually(judged, what="the verdict on the file")
+    await eventually(judged, within=60, what="the verdict on the file")
 
 
 async def largest(daemon: Daemon, registration: Registration, size: int) -> int:
@@ -86,6 +88,7 @@ async def largest(daemon: Daemon, registration: Registration, size: int) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_a_hundred_reloads_half_of_them_bad_fail_no_request(tmp_path: Path) -> None:
     config = tmp_path / "syncd.toml"
     config.write_text(good(128 * 1024))
@@ -110,10 +113,10 @@ async def test_a_hundred_reloads_half_of_them_bad_fail_no_request(tmp_path: Path
             assert await metric(daemon, "config_generation") == HUPS / 2 + 1
             assert await largest(daemon, load.registration, limit) == 200
             assert await largest(daemon, load.registration, limit + 1) == 413
+            assert len(load.acknowledged) > HUPS / 4, "there was load all the while"
+            assert asking.answers > HUPS / 4
         assert (load.refused, load.unanswered, asking.failed) == ([], 0, [])
-        assert len(load.acknowledged) > HUPS
-        assert asking.answers > HUPS
-        await daemon.drained("sync-outbound")
+        await daemon.drained("sync-outbound", within=90 * patience())
         rows = {row["eventId"]: row["status"] for row in await events(daemon)}
         assert {rows[one.event_id] for one in load.acknowledged} == {"processed"}
         failures = logged(daemon, "reload_failed")
@@ -161,7 +164,7 @@ async def test_an_env_file_is_read_again_and_one_that_is_gone_changes_nothing(tm
         async def refused() -> bool:
             return (await reloads(daemon))[1] == 1
 
-        await eventually(refused)
+        await eventually(refused, what="the refusal")
         assert str(env_file) in (await readiness(daemon))["lastReloadError"]
         assert await largest(daemon, registration, 8193) == 413
         assert (await component(daemon, "configuration") or {})["status"] == "degraded"
@@ -200,7 +203,9 @@ async def test_a_reload_that_is_asked_for_during_the_start_is_done_after_it(tmp_
             return (daemon.data_dir / "syncd.lock").exists()
 
         await eventually(begun, what="the lock")
-        config.write_text(good(4096))
+        fresh = tmp_path / "fresh.toml"
+        fresh.write_text(good(4096))
+        fresh.rename(config)
         daemon.hup()
         await daemon.ready()
 

@@ -2,8 +2,8 @@
 
     CHAOS_KILLS=200 CHAOS_SEED=7 pytest tests/acceptance/test_sync_kills.py        (`make chaos`)
 
-The second system's own memory and log are the witness. A push whose sender was killed waits for the end of its lease; the daemon's
-clock is set forward over it while it is down.
+The second system's own memory and log are the witness. A push whose sender was killed waits for the end of its lease; the clock of
+the daemon, and of the services behind it, is set forward over it while it is down.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pytest
 from syncd.domain.jsontypes import JsonObject
 from tests.acceptance.process import Daemon, eventually
 from tests.acceptance.reading import logged, parked
+from tests.acceptance.services import patience, services_of
 from tests.acceptance.syncing import (
     ENDED,
     TYPE,
@@ -59,6 +60,7 @@ class Killed:
         self._clock = ClockShift(directory / "clock")
         self._ahead = 0
         settings = config(directory, sync={"slice": '"1s"'})
+        services_of(directory / "data", environment=self._clock.environment)
         self.daemon = Daemon(directory / "data", environment={**settings, **self._clock.environment})
 
     async def kill(self) -> None:
@@ -134,7 +136,7 @@ class Rounds:
             found = await task(self.daemon, identifier)
             return found["status"] in ENDED or found["hop"] > hop
 
-        await eventually(on, what="a slice's end")
+        await eventually(on, within=60 * patience(), what="a slice's end")
 
 
 async def busy(systems: list[System], count: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.acceptance.process import Daemon, eventually
 from tests.acceptance.reading import logged, parked
+from tests.acceptance.services import patience
 from tests.acceptance.syncing import (
     TYPE,
     System,
@@ -28,6 +29,10 @@ from tests.acceptance.syncing import (
 )
 
 CONTACTS = 800
+
+
+#: However slow the machine is, what is under way when the signal comes can end by itself.
+DRAIN = "[daemon]\ndrain_timeout = 60"
 
 
 @pytest.fixture
@@ -47,6 +52,15 @@ async def crm() -> AsyncIterator[System]:
 async def mail() -> AsyncIterator[System]:
     async with System(latency=0.05).at_work() as system:
         yield system
+
+
+async def stopping(daemon: Daemon) -> None:
+    """Wait until it has heard of its second stop; the first was to take up the test's configuration."""
+
+    async def asked() -> bool:
+        return len(logged(daemon, "stop_requested")) == 2
+
+    await eventually(asked, what="the stop")
 
 
 def pages_asked(crm: System) -> Counter[str]:
@@ -91,22 +105,19 @@ async def test_a_reload_in_the_middle_of_a_pull_disturbs_nobody(
 
 
 async def test_a_stop_in_the_middle_of_a_pull_goes_on_at_the_same_page(
-    daemon: Daemon, crm: System, mail: System
+    tmp_path: Path, daemon: Daemon, crm: System, mail: System
 ) -> None:
+    config(tmp_path, more=DRAIN)
+    await daemon.restart()
     await connect(daemon, "crm", crm)
     await connect(daemon, "mail", mail)
     gate = crm.gate_page(5)
     identifier = await begin(daemon, "crm")
     async with gate:
         daemon.send(signal.SIGTERM)
-
-        async def asked() -> bool:
-            return bool(logged(daemon, "stop_requested"))
-
-        await eventually(asked, what="the stop")
+        await stopping(daemon)
     assert await daemon.wait() == 0
-    [stopped] = logged(daemon, "stopped")
-    assert stopped["cut"] == 0, "the slice ended by itself"
+    assert logged(daemon, "stopped")[-1]["cut"] == 0, "the slice ended by itself"
     await daemon.start()
     result = await ended(daemon, identifier)
     assert result["status"] == "succeeded"
@@ -125,8 +136,8 @@ async def test_a_stop_does_not_wait_for_a_system_that_never_answers(daemon: Daem
     identifier = await begin(daemon, "crm")
     async with gate:
         began = time.monotonic()
-        assert await daemon.terminate(within=10) == 0
-        assert time.monotonic() - began < 10, "what docker waits"
+        assert await daemon.terminate() == 0
+        assert time.monotonic() - began < 20, "8 s, and whatever a busy machine adds; not as long as a request may take"
         await daemon.start()
         result = await ended(daemon, identifier)
     assert told(result) == {"fetched": CONTACTS, "created": CONTACTS}
@@ -135,9 +146,12 @@ async def test_a_stop_does_not_wait_for_a_system_that_never_answers(daemon: Daem
     await once_in(crm, mail, daemon)
 
 
+@pytest.mark.timeout(240)
 async def test_a_stop_in_the_middle_of_pushes_ends_those_under_way_and_sends_none_twice(
-    daemon: Daemon, crm: System, mail: System
+    tmp_path: Path, daemon: Daemon, crm: System, mail: System
 ) -> None:
+    config(tmp_path, more=DRAIN)
+    await daemon.restart()
     await connect(daemon, "crm", crm)
     await connect(daemon, "mail", mail)
     await run(daemon, "crm")
@@ -146,19 +160,20 @@ async def test_a_stop_in_the_middle_of_pushes_ends_those_under_way_and_sends_non
         async def so_many(part: int = part) -> bool:
             return len(mail.contacts) >= part
 
-        await eventually(so_many, what=f"{part} pushes")
+        await eventually(so_many, within=60 * patience(), what=f"{part} pushes")
         await daemon.restart()
     await once_in(crm, mail, daemon)
     sent = Counter(one.headers["idempotency-key"] for one in mail.writes("POST"))
     assert set(sent.values()) == {1}
-    assert [one["cut"] for one in logged(daemon, "stopped")] == [0, 0, 0]
+    assert [one["cut"] for one in logged(daemon, "stopped")] == [0, 0, 0, 0]
 
 
 @pytest.mark.timeout(300)
 async def test_a_second_signal_in_the_middle_of_pushes_loses_none_of_them(
     tmp_path: Path, daemon: Daemon, crm: System, mail: System
 ) -> None:
-    config(tmp_path, more="[http]\noutgoing_timeout = 20")  # leases of pushes are over after 50 s instead of 70
+    # The drain lasts until the second signal; leases of pushes are over after 50 s instead of 70.
+    config(tmp_path, more=f"{DRAIN}\n[http]\noutgoing_timeout = 20")
     await daemon.restart()
     await connect(daemon, "crm", crm)
     await connect(daemon, "mail", mail)
@@ -166,11 +181,7 @@ async def test_a_second_signal_in_the_middle_of_pushes_loses_none_of_them(
     await run(daemon, "crm")
     async with gate:
         daemon.send(signal.SIGTERM)
-
-        async def asked() -> bool:
-            return bool(logged(daemon, "stop_requested"))
-
-        await eventually(asked, what="the stop")
+        await stopping(daemon)
         daemon.send(signal.SIGTERM)
         assert await daemon.wait() == 128 + signal.SIGTERM
     await daemon.start()

@@ -46,6 +46,12 @@ def _short(text: str | None) -> str:
     return line if len(line) <= _SHORT else f"{line[: _SHORT - 1]}…"
 
 
+def _counted(queue: JsonObject) -> JsonObject:
+    """With a plus where there may be more."""
+    bounds = ("ready", "scheduled") if queue.get("atLeast") else ()
+    return {**queue, **{name: f"{queue[name]}+" for name in bounds if queue[name] is not None}}
+
+
 def _row(message: JsonObject) -> JsonObject:
     return {**message, "body": _short(message.get("body")), "reason": _short(message.get("reason"))}
 
@@ -63,7 +69,7 @@ def list_all(api: Api, output: str) -> None:
         "dead": "parked",
         "oldestAgeSeconds": "oldest (s)",
     }
-    print_list(api, path("queues"), columns, output, paged=False)
+    print_list(api, path("queues"), columns, output, paged=False, row=_counted)
 
 
 @command.command()

@@ -104,6 +104,8 @@ class Depth:
     scheduled: int | None
     oldest_age: float | None
     """Seconds that the oldest ready message has been waiting."""
+    at_least: bool = False
+    """The counts are lower bounds: the backend stopped counting before `at_most`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -22,6 +23,28 @@ Q = "sync-outbound"
 T = TypeVar("T")
 #: Seconds. What a machine that is busy with other work needs, and no more.
 PATIENCE = Patience(connect=6.0, call=2.0, longest_pause=0.5, probe_every=0.5, probe=0.5, quick=1.0, quick_gap=0.15)
+
+
+@dataclass
+class Machine:
+    """The clocks of this machine: `ahead` of the world's, and further on by as long as the test let pass."""
+
+    ahead: float = 0.0
+    passed: float = 0.0
+
+    def wall(self) -> float:
+        return time.time() + self.passed + self.ahead
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.passed
+
+    def clock(self) -> SystemClock:
+        return SystemClock(wall=self.wall, monotonic=self.monotonic)
+
+    def let_pass(self, seconds: float, bus: ServiceBusDouble) -> None:
+        """Here and at the broker."""
+        self.passed += seconds
+        bus.advance(seconds)
 
 
 @dataclass

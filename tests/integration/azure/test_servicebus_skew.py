@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd.adapters.azure.servicebus.skew import LOOKS, MEMORY, Skew, Stamps
-from syncd.adapters.embedded.clock import SystemClock
 from syncd.domain.errors import Unavailable
 from syncd.ports.queue import Complete
-from tests.integration.azure.servicebus_world import Bench, Q, bench
+from tests.integration.azure.servicebus_world import Bench, Machine, Q, bench
 
 NOW = 1_700_000_000.0
 LOCK = 60.0
@@ -121,23 +120,6 @@ def test_what_is_proved_of_a_clock_that_is_wrong_is_never_more_than_it_is(looks:
     assert min(-ahead, 0.0) - 1e-3 <= skew.offset <= max(-ahead, 0.0) + 1e-3
 
 
-@dataclass
-class Machine:
-    """The clocks of this machine: `ahead` of the world's, and held up for as long as the process was paused."""
-
-    ahead: float = 0.0
-    paused: float = 0.0
-
-    def wall(self) -> float:
-        return time.time() + self.paused + self.ahead
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.paused
-
-    def clock(self) -> SystemClock:
-        return SystemClock(wall=self.wall, monotonic=self.monotonic)
-
-
 @pytest.mark.parametrize("waiting", [False, True])
 async def test_a_message_that_is_read_long_after_its_lock_stops_nobody_and_is_read_again(waiting: bool) -> None:
     machine = Machine()
@@ -147,8 +129,7 @@ async def test_a_message_that_is_read_long_after_its_lock_stops_nobody_and_is_re
         leasing = asyncio.create_task(world.lease(count=1, wait=30.0 if waiting else 0.0))
         world.bus.put(Q, b"{}", properties={"originId": "a", "kind": "t"})
         await world.bus.until("receive", 2)
-        machine.paused = 200.0
-        world.bus.advance(200.0)
+        machine.let_pass(200.0, world.bus)
         world.bus.latency = 0.0
         [delivery] = await leasing
         assert (delivery.envelope.origin_id, delivery.deliveries) == ("a", 2)

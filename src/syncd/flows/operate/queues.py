@@ -57,7 +57,7 @@ class QueuesFlow:
 
     async def _row(self, name: str, dead: int) -> JsonObject:
         depth = await self._queue.depth(name)
-        return {
+        row: JsonObject = {
             "name": name,
             "ready": depth.ready,
             "leased": depth.leased,
@@ -65,6 +65,8 @@ class QueuesFlow:
             "dead": dead,
             "oldestAgeSeconds": None if depth.oldest_age is None else round(depth.oldest_age, 3),
         }
+        # Only where it is so: most backends count everything.
+        return {**row, "atLeast": True} if depth.at_least else row
 
     async def peek(self, principal: Principal, name: str, *, paging: Paging = FIRST_PAGE) -> Listing:
         """What waits, oldest first, without touching it. Messages of other tenants are left out."""

@@ -100,7 +100,7 @@ ROUTES = (
         role="read",
         handler=list_all,
         summary="List queues with their depths",
-        answers="name, ready, leased, scheduled, dead (parked) and oldestAgeSeconds of each",
+        answers="name, ready, leased, scheduled, dead (parked) and oldestAgeSeconds of each; atLeast where there may be more",
     ),
     Route(
         method="GET",

@@ -7,6 +7,7 @@
     leases       what is held: renewed, given up, lost
     outbox       one sender of one entity: concurrent sends leave as batches
     browsing     peek and depth            deadletters   the broker's own dead letters
+    counting     what the administration API counts      idling   closes what nobody uses
     wire         envelope <-> application properties         skew   our clock against the broker's
     sdk          every use that is made of what the SDK does not show, with its reason
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypedDict
@@ -14,6 +14,7 @@ from azure.servicebus.aio import ServiceBusClient
 from syncd.adapters.azure.servicebus.browsing import Browser
 from syncd.adapters.azure.servicebus.connection import Patience
 from syncd.adapters.azure.servicebus.consumer import Consumer, Source
+from syncd.adapters.azure.servicebus.counting import Counting
 from syncd.adapters.azure.servicebus.deadletters import Graveyard
 from syncd.adapters.azure.servicebus.iothread import IoThread
 from syncd.adapters.azure.servicebus.link import Link
@@ -31,7 +32,10 @@ from syncd.ports.topics import Subscription
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
+    from azure.servicebus.aio.management import ServiceBusAdministrationClient
 
+#: In a connection string: there is no TLS, and no administration API either. In lower case only, as the SDK has it.
+EMULATOR = "UseDevelopmentEmulator=true"
 #: How long one read of the SDK waits: what a turn on a connection may have to wait for another to end. Seconds.
 READ = 0.1
 
@@ -56,6 +60,27 @@ class Address:
     """Asked for tokens on the I/O thread."""
     ca_file: str | None = None
     custom_endpoint: str | None = None
+    administration: str | None = None
+    """The connection string of the administration API, where that is not at the namespace's own address."""
+
+    def administration_client(self) -> Callable[[], ServiceBusAdministrationClient] | None:
+        """What makes one; None for an emulator, which has none."""
+        given = self.administration or self.connection_string
+        if given is not None and EMULATOR in given.replace(" ", ""):
+            return None
+
+        def make() -> ServiceBusAdministrationClient:
+            # Not every process asks for numbers.
+            from azure.servicebus.aio.management import ServiceBusAdministrationClient
+
+            options = {"connection_verify": self.ca_file} if self.ca_file else {}
+            if given is not None:
+                return ServiceBusAdministrationClient.from_connection_string(given, retry_total=0, **options)
+            assert self.namespace is not None  # `client` has refused what says too little
+            assert self.credential is not None
+            return ServiceBusAdministrationClient(self.namespace, self.credential, retry_total=0, **options)
+
+        return make
 
     def client(self, patience: Patience) -> ServiceBusClient:
         """Sends nothing. Raises Invalid where it says too little, or what the SDK cannot read."""
@@ -127,9 +152,10 @@ class Assembly:
         self._patience = patience
         self._wire = Wire(sender=sender)
         self._lanes = lanes
+        self._counting = Counting(address.administration_client())
         self._consumers = {queue: self._consumer(queue, entity) for queue, entity in names.items()}
         self._sendings = {queue: self._sending(entity) for queue, entity in names.items()}
-        self._browsers = {queue: self._browser(queue, entity) for queue, entity in names.items()}
+        self._browsers = {queue: self._browser(consumer) for queue, consumer in self._consumers.items()}
         self._graveyards = {queue: self._graveyard(queue, entity) for queue, entity in names.items()}
         self.queue = ServiceBusQueue(
             thread=thread,
@@ -148,10 +174,11 @@ class Assembly:
     async def close(self) -> None:
         """Sends end first, then what is leased and not worked on is released, then everything is closed."""
         await asyncio.gather(*(sending.close() for sending in self._sendings.values()))
+        for browser in self._browsers.values():
+            browser.close()
         closing = [consumer.close() for consumer in self._consumers.values()]
-        closing += [browser.close() for browser in self._browsers.values()]
         closing += [graveyard.close() for graveyard in self._graveyards.values()]
-        await asyncio.gather(*closing)
+        await asyncio.gather(*closing, self._counting.close())
         await self._client.close()
 
     def _entities(self, entity: str) -> list[tuple[Lane, str]]:
@@ -207,10 +234,17 @@ class Assembly:
         }
         return Sending(outboxes, wire=self._wire, clock=self._clock, observe=self._observe)
 
-    def _browser(self, queue: str, entity: str) -> Browser:
-        links = {lane: self._link(lane, name) for lane, name in self._entities(entity)}
-        return Browser(queue, links, wire=self._wire, clock=self._clock)
+    def _browser(self, consumer: Consumer) -> Browser:
+        return Browser(
+            consumer, counting=self._counting, wire=self._wire, clock=self._clock, unused=self._patience.unused
+        )
 
     def _graveyard(self, queue: str, entity: str) -> Graveyard:
-        links = [(lane, self._link(lane, name, dead=True)) for lane, name in self._entities(entity)]
-        return Graveyard(queue, links, wire=self._wire, clock=self._clock, look=self._patience.quick)
+        return Graveyard(
+            queue,
+            [(lane, name, self._link(lane, name, dead=True)) for lane, name in self._entities(entity)],
+            counting=self._counting,
+            wire=self._wire,
+            clock=self._clock,
+            patience=self._patience,
+        )

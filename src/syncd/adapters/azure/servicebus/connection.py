@@ -61,6 +61,8 @@ class Patience:
     """How long a lane is asked for all that is wanted, before one message is awaited in a long poll."""
     unasked: float = 2.0
     """What is leased ahead is released when nobody has asked for so long."""
+    unused: float = 150.0
+    """A connection through which somebody only looked now and then is closed after so long: more than two rounds of maintenance."""
 
 
 def told(error: BaseException, what: str) -> SyncdError:
@@ -169,8 +171,11 @@ class Connection(Generic[Handler]):
             if not (self.optional and says_missing(known)):
                 self.observe("broker_unreachable", entity=self.entity, doing=doing, error=known)
         self._error = known
-        pause = max(self._pause, getattr(known, "retry_after", None) or 0.0)
-        self._pause = min(self._pause * 2, self.patience.longest_pause)
+        if self.optional and says_missing(known):
+            pause = LANE_PAUSE
+        else:
+            pause = max(self._pause, getattr(known, "retry_after", None) or 0.0)
+            self._pause = min(self._pause * 2, self.patience.longest_pause)
         self._retry_at = now + pause * (0.5 + random.random() / 2)  # noqa: S311 - jitter, not a secret
         self.drop()
         return known

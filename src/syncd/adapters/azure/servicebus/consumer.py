@@ -129,10 +129,17 @@ class Consumer:
                 self._shelf.put(lease.lane, delivery, due=delivery.enqueued_at, sequence=lease.sequence)
         self._changed.set()
 
-    def handed_out(self) -> frozenset[int]:
+    def handed_out(self, lane: Lane) -> frozenset[int]:
         """Sequence numbers of what callers of this process work on."""
-        everything = {lease.sequence for source in self.sources for lease in source.link.held if not lease.ended}
-        return frozenset(everything - self._shelf.sequences())
+        links = [source.link for source in self.sources if source.lane == lane]
+        everything = {lease.sequence for link in links for lease in link.held if not lease.ended}
+        return frozenset(everything - self._shelf.sequences(lane))
+
+    def leave(self) -> None:
+        """Nobody looks through the connections any more. Where nobody asks for messages either, they are closed."""
+        if self._service is None or self._service.done():
+            for source in self.sources:
+                source.link.leave()
 
     async def close(self) -> None:
         """Release what lies here. What was handed out stays locked until its lock runs out."""

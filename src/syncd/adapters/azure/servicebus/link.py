@@ -322,6 +322,11 @@ class Link:
             self._replies += 1
             self._heard()
 
+    def leave(self) -> None:
+        """Close the connection, unless somebody needs it. The next who does opens it again."""
+        if not (self._held or self._kept or self._poll or self._turn.locked()):
+            self._connection.drop()
+
     async def close(self) -> None:
         """Release nothing that is held; its locks run out."""
         for task in (self._watcher, self._flush, self._poll):

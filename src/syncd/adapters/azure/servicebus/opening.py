@@ -39,12 +39,15 @@ async def open_service_bus(
     patience: Patience | None = None,
     ca_file: str | None = None,
     custom_endpoint: str | None = None,
+    administration: str | None = None,
 ) -> AsyncIterator[ServiceBusQueue]:
     """Queues of one namespace, by `connection_string`, or by `namespace` (a host) and `credential`.
 
     `entities`: the entity behind a queue, where it has another name. `lanes`: use `<entity>-high` and `<entity>-low` where they exist.
     `ready`: queues whose senders begin to connect now, for callers with little time (a first send takes about a second longer).
     `ca_file`, `custom_endpoint` (`sb://host:port`): for a namespace behind a private address, or an emulator with TLS.
+    `administration`: a connection string for the administration API where it has another address; messages are counted there by those
+    who may.
     The credential and `observe` are called on the loop that opens this. Raises Invalid where the namespace is not told, or its
     connection string cannot be read.
     """
@@ -52,7 +55,7 @@ async def open_service_bus(
     from syncd.adapters.azure.servicebus.assembly import Assembly
     from syncd.adapters.azure.servicebus.connection import Patience
 
-    address = _address(connection_string, namespace, credential, ca_file, custom_endpoint)
+    address = _address(connection_string, namespace, credential, ca_file, custom_endpoint, administration)
     async with _io_thread() as thread:
 
         async def assemble() -> Assembly:
@@ -118,6 +121,7 @@ def _address(
     credential: AsyncTokenCredential | None,
     ca_file: str | None,
     custom_endpoint: str | None,
+    administration: str | None = None,
 ) -> Address:
     from syncd.adapters.azure.servicebus.assembly import Address
     from syncd.adapters.azure.servicebus.bridge import HomeCredential
@@ -128,6 +132,7 @@ def _address(
         credential=None if credential is None else HomeCredential(credential, asyncio.get_running_loop()),
         ca_file=ca_file,
         custom_endpoint=custom_endpoint,
+        administration=administration,
     )
 
 

@@ -146,13 +146,13 @@ class ServiceBusQueue:
         held(delivery).abandon()
 
     async def peek(self, queue: str, *, limit: int = 100, after: str | None = None) -> list[Peeked]:
-        browser, consumer = self._of(self._browsers, queue), self._of(self._consumers, queue)
-        return await self._thread.call(lambda: browser.peek(limit, after, consumer.handed_out()))
+        browser = self._of(self._browsers, queue)
+        return await self._thread.call(lambda: browser.peek(limit, after))
 
     async def depth(self, queue: str, *, at_most: int = 100_000) -> Depth:
-        """A lower bound, from peeking at the oldest messages of each lane; what other replicas hold counts as ready."""
-        browser, consumer = self._of(self._browsers, queue), self._of(self._consumers, queue)
-        return await self._thread.call(lambda: browser.depth(at_most, consumer.handed_out()))
+        """What other replicas hold counts as ready."""
+        browser = self._of(self._browsers, queue)
+        return await self._thread.call(lambda: browser.depth(at_most))
 
     async def sweep(self, *, limit: int = 10_000) -> int:
         """The service forgets ids by itself."""

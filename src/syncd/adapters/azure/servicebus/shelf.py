@@ -63,8 +63,8 @@ class Shelf:
             self._lanes[lane] = [item for item in self._lanes[lane] if id(item) not in taken]
         return [item.delivery for item in chosen]
 
-    def sequences(self) -> set[int]:
-        return {item.place[1] for items in self._lanes.values() for item in items}
+    def sequences(self, lane: Lane) -> set[int]:
+        return {item.place[1] for item in self._lanes[lane]}
 
     def clear(self) -> list[Delivery]:
         everything = [item.delivery for items in self._lanes.values() for item in items]

@@ -78,7 +78,7 @@ class Load:
         try:
             yield
             self._stopping = True
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(100):
                 await asyncio.gather(*tasks)
         finally:
             for task in tasks:
@@ -86,7 +86,7 @@ class Load:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def until_acknowledged(self, count: int) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             while len(self.acknowledged) < count:
                 self._progress.clear()
                 await self._progress.wait()

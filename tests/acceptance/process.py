@@ -15,9 +15,7 @@ import hashlib
 import hmac
 import json
 import os
-import random
 import signal
-import socket
 import sys
 import time
 import uuid
@@ -31,6 +29,7 @@ from typing import Self
 import aiohttp
 
 from syncd.domain.jsontypes import Json, JsonObject
+from tests.acceptance.freeports import free_port
 from tests.acceptance.services import services_of
 
 TOKEN = "acceptance-token-3f9c1a7be2"
@@ -71,32 +70,6 @@ class Registration:
     secret: str
     connection_id: str
     tenant_id: str
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on now.
-
-    Not one of those that the system hands to outgoing connections: a daemon that is started again on its port would now and then
-    find it taken by one of them.
-    """
-    while True:
-        port = _DRAW.choice(_PORTS)
-        with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            _PORTS.remove(port)  # nobody in this run gets it again
-            return port
-
-
-def _ports() -> list[int]:
-    """See ip_local_port_range in ip(7); everything below it is for those who ask for a port by its number."""
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    return list(range(10_000, lowest)) if lowest > 12_000 else list(range(61_000, 65_000))
-
-
-_PORTS = _ports()
-#: Not the module's own generator, which property tests seed: two runs at once would draw the same.
-_DRAW = random.SystemRandom()
 
 
 def github_headers(body: bytes, *, secret: str, event: str, delivery: str) -> dict[str, str]:
@@ -147,7 +120,8 @@ class Daemon:
             **services_of(data_dir),
             **(environment or {}),
         }
-        self._command = list(command)
+        self.command = list(command)
+        """What the next start runs."""
         self._cwd = cwd or data_dir.parent
         self._log = data_dir.with_name(f"{data_dir.name}.log")
         self._process: asyncio.subprocess.Process | None = None
@@ -183,7 +157,7 @@ class Daemon:
         self._cwd.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self._command,
+                *self.command,
                 *self.args,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,

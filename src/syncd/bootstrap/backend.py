@@ -45,6 +45,8 @@ class Backend:
     blobs: Blobs
     sole: bool
     """This process alone uses the documents, so that leases of an earlier boot are void."""
+    skew: Callable[[], float]
+    """Seconds by which the clock is ahead of the documents', as far as they show it; below 0 behind."""
     looks: tuple[Look, ...]
     """How each part is, for the probes."""
 
@@ -86,11 +88,10 @@ async def open_backend(
             from syncd.bootstrap.services import open_services  # here: what it imports is not needed without services
 
             services = await stack.enter_async_context(open_services(settings, clock=clock, observe=observe))
+        cosmos = None if backend.documents == "embedded" else await _of(services).documents()
         broker = None if backend.queue == "embedded" else watched("queue", await _of(services).queue())
         yield Backend(
-            documents=_of(store).documents
-            if backend.documents == "embedded"
-            else watched("documents", await _of(services).documents()),
+            documents=_of(store).documents if cosmos is None else watched("documents", cosmos),
             queue=broker or _of(store).queue,
             dead_letters=broker,
             vault=await _embedded_vault(settings, _of(store).engine, clock)
@@ -101,6 +102,7 @@ async def open_backend(
             if backend.blobs == "embedded"
             else watched("blobs", await _of(services).blobs()),
             sole=backend.documents == "embedded",
+            skew=lambda: 0.0 if cosmos is None else cosmos.skew,
             looks=tuple(looks),
         )
 

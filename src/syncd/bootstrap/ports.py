@@ -55,6 +55,8 @@ class Ports:
     """`<replica>/<boot>`, in leases."""
     sole: bool
     """This process alone uses the documents, so that leases of an earlier boot are void."""
+    skew: Callable[[], float] = lambda: 0.0
+    """Seconds by which the clock is ahead of the documents', as far as they show it; below 0 behind."""
     looks: tuple[Look, ...]
     """How each part of the backend is, for the probes."""
     dead_letters: DeadLetters | None = None
@@ -143,6 +145,7 @@ async def open_ports(
             observe=observe,
             owner=owner,
             sole=backend.sole,
+            skew=backend.skew,
             looks=backend.looks,
             dead_letters=backend.dead_letters,
             spooling=spooling,

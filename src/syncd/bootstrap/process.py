@@ -22,6 +22,7 @@ from syncd.bootstrap.secrets import secrets_in
 from syncd.domain.errors import SyncdError
 from syncd.domain.ids import ulid
 from syncd.domain.secrets import Secret
+from syncd.flows.claims import MOST_SKEW
 from syncd.flows.jobs import Job
 from syncd.flows.ticks import Ticks
 from syncd.http.connection import ListenerLimits
@@ -183,7 +184,7 @@ async def build_daemon(
                 board.add(spooling.look)
             spooled = "Webhook events that wait on the local disk for the queue."
             telemetry.gauge("spool_messages", spooled, read=lambda: [((), float(spooling.messages))])
-        board.add(lambda: _clock(clock))
+        board.add(lambda: _clock(clock, ports.skew()))
         ticker = Ticker(clock=clock, observe=observe)
         control = Control(board=board, ports=ports, telemetry=telemetry, logs=logs, ticker=ticker)
         own = await asyncio.to_thread(own_token, settings)
@@ -193,7 +194,14 @@ async def build_daemon(
             control=control,
             events=LiveEvents(clock=clock),
             metrics=telemetry.render,
-            ticks=Ticks(documents=ports.documents, clock=clock, observe=observe, owner=ports.owner, alone=ports.sole),
+            ticks=Ticks(
+                documents=ports.documents,
+                clock=clock,
+                observe=observe,
+                owner=ports.owner,
+                alone=ports.sole,
+                skew=ports.skew,
+            ),
             own_token=own,
             extra_handlers=extra_handlers or {},
             extra_jobs=tuple(extra_jobs),
@@ -274,8 +282,14 @@ def _write_private(path: Path, text: str) -> None:
         file.write(text + "\n")
 
 
-def _clock(clock: SystemClock) -> Component:
+def _clock(clock: SystemClock, skew: float) -> Component:
     back = clock.stepped_back
     if back:
         return Component("clock", "degraded", f"the machine's clock was set back by {back:.0f} s; we keep our own time")
+    if abs(skew) > MOST_SKEW:
+        way = "ahead of" if skew > 0 else "behind"
+        told = (
+            f"the machine's clock is {abs(skew):.0f} s {way} the documents': jobs are left to others until it is right"
+        )
+        return Component("clock", "degraded", told)
     return Component("clock", "ok")

@@ -88,6 +88,9 @@ class Store:
         self.databases: dict[str, dict[str, Container]] = {}
         self._etags = itertools.count(1)
 
+    def now(self) -> float:
+        return self._clock.now()
+
     def container(self, database: str, name: str) -> Container:
         if database not in self.databases:
             raise Refused("no-database", database)

@@ -9,7 +9,7 @@ import hmac
 import time
 from collections import deque
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from email.utils import formatdate, parsedate_to_datetime
 from ssl import SSLContext
 from typing import Any
 from urllib.parse import unquote
@@ -122,6 +122,7 @@ class CosmosDouble:
             if row.substatus is not None:
                 headers["x-ms-substatus"] = str(row.substatus)
         content = b"" if body is None else compact(body)
+        headers.setdefault("Date", formatdate(self.store.now(), usegmt=True))
         headers.setdefault("x-ms-request-charge", f"{_charge(operation, raw, content):.2f}")
         container = steps[3] if len(steps) > 3 else ""
         self.calls.append(

@@ -232,13 +232,15 @@ class Account:
         try:
             async with asyncio.timeout(self._options.timeout):
                 found = await send()
-            self.skew.answered(charge.headers.get("Date"), asked=asked, read=self._clock.now())
+            self.skew.answered(charge.headers, asked=asked, read=self._clock.now())
             return found
         except SyncdError:
             raise
         except Exception as error:  # whatever the SDK raises: the one table of errors knows it, or it is our mistake
             status = getattr(error, "status_code", None) or 0
-            charge.units += _units(getattr(error, "headers", None) or {})
+            headers = getattr(error, "headers", None) or {}
+            charge.units += _units(headers)
+            self.skew.answered(headers, asked=asked, read=self._clock.now())
             if read and status == 404 and (_substatus(error) == 0 or operation in _METADATA):
                 return None
             told = self.told(error, f"{operation} of {collection}")

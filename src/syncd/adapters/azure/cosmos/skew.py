@@ -9,6 +9,7 @@ A slow answer only proves less, and accuses nobody.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 #: What the date of an answer leaves out. Seconds.
@@ -20,10 +21,10 @@ class Skew:
         self.seconds = 0.0
         """By which our clock is ahead, or below 0 behind: what the last answer proves of it, nearest to none."""
 
-    def answered(self, date: str | None, *, asked: float, read: float) -> None:
-        """Times of ours in Unix seconds. A date that is missing or none says nothing."""
+    def answered(self, headers: Mapping[str, str], *, asked: float, read: float) -> None:
+        """Times of ours in Unix seconds. Without a date, or with what is none, nothing is proved."""
         try:
-            dated = parsedate_to_datetime(date or "").timestamp()
+            dated = parsedate_to_datetime(headers.get("Date", "")).timestamp()
         except ValueError:
             return
         self.seconds = max(asked - (dated + _WHOLE), 0.0) + min(read - dated, 0.0)

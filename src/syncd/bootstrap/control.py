@@ -9,7 +9,7 @@ from syncd.bootstrap.generation import Generation, Surroundings, build_generatio
 from syncd.bootstrap.jobs import PLANNER, planner_wakeup, wakeups
 from syncd.bootstrap.ports import Ports
 from syncd.bootstrap.secrets import secrets_in
-from syncd.domain.errors import Invalid
+from syncd.domain.errors import Invalid, SyncdError
 from syncd.domain.jsontypes import JsonObject
 from syncd.domain.secrets import Secret
 from syncd.flows.overlay import Overlay
@@ -63,7 +63,7 @@ class Control:
             loaded = await with_vault(loaded, self.ports)
             # In a thread: time zones and providers are read from files.
             generation = await asyncio.to_thread(build_generation, before.number + 1, loaded, self.around)
-        except Invalid as error:
+        except SyncdError as error:  # Invalid, or that store or vault is away: whoever asked must hear of it
             self.board.last_reload_error = str(error)
             self.telemetry.observe("reload_failed", generation=before.number, error=str(error))
             raise

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from syncd.domain.collections import ENTITIES
-from syncd.domain.conflicts import ConflictRecord
+from syncd.domain.conflicts import ConflictRecord, conflict_id, document_of
 from syncd.domain.errors import NotFound
 from syncd.domain.jsontypes import Json, JsonObject
 from syncd.domain.merge import ABSENT, Resolution, Rule
+from syncd.flows.conflicts import ConflictLog
 from syncd.ports.documents import Create, Document, Documents, Replace
 
 ENTITY = "t:contact.1"
@@ -70,6 +71,15 @@ def field(name: str, *, theirs: Any = "theirs", rule: Rule = Rule.MANUAL) -> Res
         theirs=theirs,
         result="ours" if rule is Rule.MANUAL else theirs,
     )
+
+
+async def written_down(log: ConflictLog, records: Sequence[ConflictRecord]) -> list[str]:
+    """Records of one tenant's entities; their ids, in order."""
+    [tenant] = {one.entity_id.partition(":")[0] for one in records}
+    ids = [conflict_id(tenant, one.entity_id, one.connection_id, one.remote_version) for one in records]
+    now = log._clock.now()
+    await log.keep(tenant, {one: document_of(tenant, found, now) for one, found in zip(ids, records, strict=True)})
+    return ids
 
 
 def record(*fields: Resolution, version: str = "1", entity: str = ENTITY) -> ConflictRecord:

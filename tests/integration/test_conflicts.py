@@ -20,7 +20,7 @@ from syncd.flows.operate.audit import AuditTrail
 from syncd.flows.operate.conflicts import ConflictsFlow
 from syncd.ports.documents import Document, Query
 from syncd.testing.clock import FrozenClock
-from tests.integration.conflicts import ENTITY, Holding, field, record
+from tests.integration.conflicts import ENTITY, Holding, field, record, written_down
 
 
 @dataclass
@@ -69,35 +69,35 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 async def test_recording_twice_is_one_and_counts_once(world: World) -> None:
     records = [record(field("a"), entity=f"t:contact.{number}") for number in range(250)]
-    ids = await world.log.record("t", records)
-    again = await world.log.record("t", [*records, record(field("b"), entity="t:contact.new"), record()])
+    ids = await written_down(world.log, records)
+    again = await written_down(world.log, [*records, record(field("b"), entity="t:contact.new")])
     assert again[:250] == ids
-    assert {one.id for one in await world.all()} == {*again[:251]}
+    assert {one.id for one in await world.all()} == set(again)
     assert world.observed == [("conflict_recorded", {"entity_type": "contact", "status": "open"})] * 251
 
 
 async def test_large_records_go_in_batches_that_the_store_takes(world: World) -> None:
     large = [field(f"f{number}", theirs="x" * 90_000) for number in range(8)]
-    await world.log.record("t", [record(*large, version=str(number)) for number in range(7)])
+    await written_down(world.log, [record(*large, version=str(number)) for number in range(7)])
     assert len(await world.all()) == 7
 
 
 async def test_a_merge_done_again_replaces_what_it_said_before_unless_a_person_decided(world: World) -> None:
-    [one] = await world.log.record("t", [record(field("a", rule=Rule.SOURCE_WINS))])
-    await world.log.record("t", [record(field("a"), field("b"))])
+    [one] = await written_down(world.log, [record(field("a", rule=Rule.SOURCE_WINS))])
+    await written_down(world.log, [record(field("a"), field("b"))])
     [stored] = await world.all()
     assert (stored.id, stored.data["status"]) == (one, "open")
     assert "resolvedAt" not in stored.data
     await world.entities.hold({"a": "ours", "b": "ours"}, {"a": one, "b": one})
     await world.flow.resolve(LOCAL, one, {"a": Choice("theirs")})
     [before] = await world.all()
-    await world.log.record("t", [record(field("a"), field("b"), field("c"))])
+    await written_down(world.log, [record(field("a"), field("b"), field("c"))])
     assert await world.all() == [before]
 
 
 async def test_open_records_stay_and_resolved_ones_go_after_ninety_days(world: World) -> None:
-    rule, waiting = await world.log.record(
-        "t", [record(field("a", rule=Rule.LAST_WRITE_WINS)), record(field("a"), version="2")]
+    rule, waiting = await written_down(
+        world.log, [record(field("a", rule=Rule.LAST_WRITE_WINS)), record(field("a"), version="2")]
     )
     await world.clock.advance(RESOLVED_TTL - 1)
     assert {one.id for one in await world.all()} == {rule, waiting}
@@ -112,8 +112,8 @@ async def test_open_records_stay_and_resolved_ones_go_after_ninety_days(world: W
 
 
 async def test_a_person_decides_field_by_field_and_the_entity_is_written(world: World) -> None:
-    [one] = await world.log.record(
-        "t", [record(field("a"), field("b", theirs=ABSENT), field("c"), field("d", rule=Rule.SOURCE_WINS))]
+    [one] = await written_down(
+        world.log, [record(field("a"), field("b", theirs=ABSENT), field("c"), field("d", rule=Rule.SOURCE_WINS))]
     )
     await world.entities.hold(dict.fromkeys("abcd", "ours"), dict.fromkeys("abc", one))
     half = await world.flow.resolve(LOCAL, one, {"c": Choice("value", None)})
@@ -135,7 +135,7 @@ async def test_a_person_decides_field_by_field_and_the_entity_is_written(world: 
 
 
 async def test_killed_between_entity_and_record_it_is_closed_by_doing_it_again(world: World) -> None:
-    [one] = await world.log.record("t", [record(field("a"))])
+    [one] = await written_down(world.log, [record(field("a"))])
     await world.entities.hold({"a": "ours"}, {"a": one})
     world.entities.killed = True
     with pytest.raises(KeyboardInterrupt):
@@ -146,7 +146,7 @@ async def test_killed_between_entity_and_record_it_is_closed_by_doing_it_again(w
 
 
 async def test_of_two_who_decide_otherwise_the_second_is_told_and_the_record_says_what_stands(world: World) -> None:
-    [one] = await world.log.record("t", [record(field("a"))])
+    [one] = await written_down(world.log, [record(field("a"))])
     await world.entities.hold({"a": "ours"}, {"a": one})
     await world.entities.resolve("t", "contact", ENTITY, "crm", {"a": "first"}, one)
     with pytest.raises(Conflict, match="decided otherwise"):
@@ -160,8 +160,8 @@ async def test_of_two_who_decide_otherwise_the_second_is_told_and_the_record_say
 
 
 async def test_what_the_other_side_changed_again_is_decided_in_the_newer_conflict(world: World) -> None:
-    older, newer = await world.log.record(
-        "t",
+    older, newer = await written_down(
+        world.log,
         [record(field("a", theirs=1), field("b"), version="1"), record(field("a", theirs=2), version="2")],
     )
     await world.entities.hold({"a": "ours", "b": "ours"}, {"a": newer, "b": older})
@@ -175,7 +175,7 @@ async def test_what_the_other_side_changed_again_is_decided_in_the_newer_conflic
 
 
 async def test_of_an_entity_that_is_gone_nothing_is_left_to_decide(world: World) -> None:
-    [one] = await world.log.record("t", [record(field("a"))])
+    [one] = await written_down(world.log, [record(field("a"))])
     done = await world.flow.resolve(LOCAL, one, {"a": Choice("theirs")})
     assert (done["status"], done["fields"][0]["taken"]) == ("resolved", "superseded")
 
@@ -187,7 +187,7 @@ async def test_of_an_entity_that_is_gone_nothing_is_left_to_decide(world: World)
 async def test_a_decision_that_cannot_be_taken_changes_nothing(
     world: World, choices: dict[str, Choice], words: str
 ) -> None:
-    [one] = await world.log.record("t", [record(field("a"), field("d", rule=Rule.SOURCE_WINS))])
+    [one] = await written_down(world.log, [record(field("a"), field("d", rule=Rule.SOURCE_WINS))])
     await world.entities.hold({"a": "ours"}, {"a": one})
     with pytest.raises(Invalid, match=words):
         await world.flow.resolve(LOCAL, one, choices)
@@ -195,11 +195,11 @@ async def test_a_decision_that_cannot_be_taken_changes_nothing(
 
 
 async def test_conflicts_are_listed_newest_first_by_tenant_status_and_entity(world: World) -> None:
-    [first] = await world.log.record("t", [record(field("a"))])
+    [first] = await written_down(world.log, [record(field("a"))])
     await world.clock.advance(1)
-    [second] = await world.log.record("t", [record(field("a", rule=Rule.SOURCE_WINS), entity="t:contact.2")])
+    [second] = await written_down(world.log, [record(field("a", rule=Rule.SOURCE_WINS), entity="t:contact.2")])
     await world.clock.advance(1)
-    [third] = await world.log.record("u", [record(field("a"), entity="u:contact.1")])
+    [third] = await written_down(world.log, [record(field("a"), entity="u:contact.1")])
 
     async def ids(principal: Principal = LOCAL, **filters: Any) -> list[str]:
         return [one["id"] for one in (await world.flow.list(principal, **filters)).items]

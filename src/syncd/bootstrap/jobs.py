@@ -8,6 +8,7 @@ from syncd import __version__
 from syncd.bootstrap.flows import Flows
 from syncd.bootstrap.ports import Ports
 from syncd.domain.schedules import parse_schedule
+from syncd.flows.conflicts import ConflictLog
 from syncd.flows.debts import Debts
 from syncd.flows.jobs import Job
 from syncd.flows.maintain import Duty, Maintain, store_duties
@@ -87,7 +88,8 @@ def _maintenance(settings: Settings, ports: Ports, plan: Plan, flows: Flows) -> 
     given = settings.jobs[MAINTENANCE]
     duties = store_duties(documents=ports.documents, queue=ports.queue, blobs=ports.blobs, clock=ports.clock)
     duties.append(Duty("stuck_tasks", plan.revive))
-    debts = Debts(documents=ports.documents, queue=ports.queue, clock=ports.clock)
+    conflicts = ConflictLog(documents=ports.documents, clock=ports.clock, observe=ports.observe)
+    debts = Debts(documents=ports.documents, queue=ports.queue, conflicts=conflicts, clock=ports.clock)
     duties.append(Duty("owed_pushes", debts.remind))
     duties.append(Duty("exhausted", flows.exhausted.replay))
     if ports.dead_letters is not None:

@@ -11,11 +11,14 @@ A record is one document in partition tenantId, one for what a connection said a
 there: the field was absent, unless `omitted` names it, because it was too large to be kept here; `moreFields` counts the fields
 that had no place at all. `resolvedBy` is `rule`, or the name of the person's token. The order of `remoteVersion` is the order of
 what the connection said.
+
+A record lies in another partition than its entity, and no batch spans both. So the entity carries it, as `conflicts` {id: record}, from
+the compare-and-set that made it until it is written down: what a lost one would have said was never so, and is told to nobody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -24,6 +27,7 @@ from syncd.domain.errors import Invalid
 from syncd.domain.ids import digest, located
 from syncd.domain.jsonbody import canonical
 from syncd.domain.merge import ABSENT
+from syncd.domain.records import mark_dirty
 from syncd.domain.times import DAY, iso
 
 if TYPE_CHECKING:
@@ -38,6 +42,10 @@ RESOLVED_TTL = 90 * DAY
 #: top, a request's worth at most, and together they stay below what a document may have.
 VALUE_BYTES = 100_000
 RECORD_BYTES = 800_000
+#: Bytes of JSON that an entity may have together with what it carries, of the 2,000,000 of a document; and what a record has all the
+#: same, to name its fields.
+_CARRIED_BYTES = 1_900_000
+_LEAST_BYTES = 50_000
 #: In the order in which they get the room that there is: those first that a person may take.
 _SIDES = ("theirs", "ours", "base", "result")
 #: Of a field without its name and its values.
@@ -67,8 +75,33 @@ def conflict_id(tenant_id: str, entity_id: str, connection_id: str, remote_versi
     return located(tenant_id, digest(entity_id, connection_id, remote_version))
 
 
-def document_of(tenant_id: str, record: ConflictRecord, now: float) -> JsonObject:
-    fields, left_out = _bounded(one.as_json() for one in record.resolutions)
+def carrying(entity: JsonObject, record: ConflictRecord, now: float) -> JsonObject:
+    """The entity with the record of what its change resolved. It is looked at by maintenance until that is written down."""
+    tenant_id = entity["tenantId"]
+    identifier = conflict_id(tenant_id, record.entity_id, record.connection_id, record.remote_version)
+    room = max(_LEAST_BYTES, _CARRIED_BYTES - len(canonical(entity).encode()))
+    found = document_of(tenant_id, record, now, room=min(RECORD_BYTES, room))
+    entity = {**entity, "conflicts": {**entity.get("conflicts", {}), identifier: found}}
+    entity.setdefault("dirtySince", iso(now))
+    return entity
+
+
+def without(entity: JsonObject, written: Container[str]) -> JsonObject | None:
+    """The entity without the records that are written down; None where it carries none of them."""
+    carried = entity.get("conflicts", {})
+    left = {identifier: found for identifier, found in carried.items() if identifier not in written}
+    if len(left) == len(carried):
+        return None
+    entity = {**entity, "conflicts": left}
+    if not left:
+        del entity["conflicts"]
+    mark_dirty(entity, None)
+    return entity
+
+
+def document_of(tenant_id: str, record: ConflictRecord, now: float, *, room: int = RECORD_BYTES) -> JsonObject:
+    """`room`: bytes of JSON that its fields may have."""
+    fields, left_out = _bounded((one.as_json() for one in record.resolutions), room)
     document: JsonObject = {
         "tenantId": tenant_id,
         "entityId": record.entity_id,
@@ -147,10 +180,9 @@ def settled(document: JsonObject, decided: Mapping[str, tuple[Decided, Json]], *
     return found
 
 
-def _bounded(fields: Iterable[JsonObject]) -> tuple[list[JsonObject], int]:
+def _bounded(fields: Iterable[JsonObject], room: int) -> tuple[list[JsonObject], int]:
     """Without the values that are too large, and how many fields have no place at all. A person can still be told that they
     differ. Fields that wait for a person come first."""
-    room = RECORD_BYTES
     kept: list[JsonObject] = []
     left_out = 0
     for one in sorted(fields, key=lambda one: bool(one["taken"] != "open")):

@@ -3,11 +3,11 @@
 An entity is one document in partition `tenantId:type`:
 
     {tenantId, type, data, externalIds {connectionId: id}, links {connectionId: link}, version, createdAt, updatedAt, changedAt,
-     deleted, dirtySince?, schema}
+     deleted, conflicts?, dirtySince?, schema}
     link {base, remoteVersion, untimed?, remoteTag?, event?, page?, open?, want, pushed, and what `pushing` adds}
 
-`version` counts contents. A link owes a push while `pushed < want`; `dirtySince` is there while any link does (decision 1: the
-outbox is the entity). `base` is what both sides last agreed on, `remoteVersion` orders what a connection told us (`untimed`: by when
+`version` counts contents. A link owes a push while `pushed < want`; `conflicts` are records that are still to be written
+down (domain/conflicts); `dirtySince` is there while either is so (decision 1: the outbox is the entity). `base` is what both sides last agreed on, `remoteVersion` orders what a connection told us (`untimed`: by when
 we heard of it), `remoteTag` is what a conditional write is conditional on, `open` names the fields that wait for a person with their conflict, `page` is the
 page of a pull that changed it last and how, `changedAt` is when the content became so at its source. An alias
 `x~hash(connectionId, externalId)` beside the entity finds it by point read.
@@ -183,8 +183,8 @@ def owe(entity: JsonObject, connection_ids: Sequence[str], now: float) -> None:
 
 
 def mark_dirty(entity: JsonObject, now: float | None) -> None:
-    """Keep `dirtySince` where any link owes a push, with the time of the oldest debt."""
-    if not any(owes(link) for link in entity["links"].values()):
+    """Keep `dirtySince` where any link owes a push or a conflict is to be written down, with the time of the oldest debt."""
+    if "conflicts" not in entity and not any(owes(link) for link in entity["links"].values()):
         entity.pop("dirtySince", None)
     elif now is not None:
         entity.setdefault("dirtySince", iso(now))

@@ -1,23 +1,29 @@
 """Write down what merges resolved, and what waits for a person.
 
-Record before the entity is written: killed in between, the merge is done again and says the same; the other way round an open
-conflict could be held in the entity with no record that a person would find.
+    merged -> entity stored, carrying its records (compare-and-set) -> records written down -> entity without them
+
+What was recorded before its entity could be of a merge that never was: its compare-and-set lost, and what was merged instead found no
+conflict. Recorded after it, it would be lost with the process. So the entity carries it in between. Killed there, it is written down by
+whoever meets the entity next: the same message once more, or maintenance. Twice is one: the id is that of what was said.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from syncd.domain.collections import CONFLICTS
-from syncd.domain.conflicts import RESOLVED_TTL, conflict_id, document_of
-from syncd.domain.errors import Conflict, Overloaded
+import anyio
+
+from syncd.domain.collections import CONFLICTS, ENTITIES
+from syncd.domain.conflicts import RESOLVED_TTL, without
+from syncd.domain.errors import Conflict, Overloaded, SyncdError
+from syncd.domain.ids import partition_of
 from syncd.domain.jsonbody import canonical, same
+from syncd.flows.steps import entity_writes
 from syncd.ports.documents import BATCH_BYTES, BATCH_LIMIT, FOREVER, Create, Document, Replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
-    from syncd.domain.conflicts import ConflictRecord
     from syncd.domain.jsontypes import JsonObject
     from syncd.ports.clock import Clock
     from syncd.ports.documents import Documents, Write
@@ -34,22 +40,45 @@ class ConflictLog:
         self._clock = clock
         self._observe = observe
 
-    async def record(self, tenant_id: str, records: Sequence[ConflictRecord]) -> list[str]:
-        """Their ids, in order; durable when it returns. Doing it again changes nothing.
+    async def write_down(self, entities: Iterable[tuple[str, JsonObject]]) -> int:
+        """What these (id, entity as stored) carry, and how many do. Durable when it returns."""
+        carriers = [(identifier, entity) for identifier, entity in entities if "conflicts" in entity]
+        if not carriers:
+            return 0
+        found: dict[str, dict[str, JsonObject]] = {}
+        for _, entity in carriers:
+            found.setdefault(entity["tenantId"], {}).update(entity["conflicts"])
+        for tenant_id, records in found.items():
+            await self.keep(tenant_id, records)
+        failed: list[SyncdError] = []
+        async with anyio.create_task_group() as group:
+            for identifier, entity in carriers:
+                group.start_soon(self._unload, identifier, entity["conflicts"], failed)
+        if failed:
+            raise failed[0]
+        return len(carriers)
 
-        A merge that was done again, because its entity was changed meanwhile, may have found something else: its record
-        replaces the earlier one, unless a person has decided there.
-        """
-        now = self._clock.now()
-        ids = [conflict_id(tenant_id, one.entity_id, one.connection_id, one.remote_version) for one in records]
-        found = {
-            identifier: document_of(tenant_id, one, now)
-            for identifier, one in zip(ids, records, strict=True)
-            if one.resolutions
-        }
-        for batch in _batches(found):
+    async def keep(self, tenant_id: str, records: Mapping[str, JsonObject]) -> None:
+        """Records by id (domain/conflicts). Doing it again changes nothing; said otherwise than before, one replaces the earlier,
+        unless a person has decided there."""
+        for batch in _batches(records):
             await self._write(tenant_id, batch)
-        return ids
+
+    async def _unload(self, identifier: str, written: Container[str], failed: list[SyncdError]) -> None:
+        """`failed`: raised when all are back; out of the group it would come in a group of errors."""
+        try:
+            for _ in range(_ATTEMPTS):
+                found = await self._documents.get(ENTITIES, partition_of(identifier), identifier)
+                entity = None if found is None else without(found.data, written)
+                if found is None or entity is None:
+                    return
+                try:
+                    await self._documents.write(ENTITIES, found.partition, entity_writes(identifier, found, entity))
+                except Conflict:
+                    continue
+                return
+        except SyncdError as error:
+            failed.append(error)
 
     async def _write(self, tenant_id: str, wanted: Mapping[str, JsonObject]) -> None:
         writes: list[Write] = [Create(identifier, data, ttl=_ttl(data)) for identifier, data in wanted.items()]

@@ -1,4 +1,4 @@
-"""Debts whose hint may be lost are told again: a duty of maintenance (G4)."""
+"""Debts whose hint may be lost are told again, and conflicts are written down whose merge died first: a duty of maintenance (G4)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from syncd.ports.documents import BATCH_LIMIT, PAGE_LIMIT, Condition, Query, Rep
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from syncd.flows.conflicts import ConflictLog
     from syncd.ports.clock import Clock
     from syncd.ports.documents import Document, Documents
     from syncd.ports.queue import Message, Queue
@@ -37,8 +38,11 @@ class Debts:
     """Goes round all debts, oldest first, so many in one pass; the next pass goes on behind them. Those that wait for a person, or for
     their next look, would otherwise keep the others from ever being seen."""
 
-    def __init__(self, *, documents: Documents, queue: Queue, clock: Clock, per_pass: int = PER_PASS) -> None:
+    def __init__(
+        self, *, documents: Documents, queue: Queue, conflicts: ConflictLog, clock: Clock, per_pass: int = PER_PASS
+    ) -> None:
         self._documents = documents
+        self._conflicts = conflicts
         self._queue = queue
         self._clock = clock
         self._per_pass = per_pass
@@ -47,7 +51,7 @@ class Debts:
 
     async def remind(self) -> int:
         """Send each due debt's hint as its next hop, and move its next look first: killed in between, it is told at that look. How
-        many were told. Documents of one partition are moved by the batch."""
+        many were told, and how many had conflicts to write down. Documents of one partition are moved by the batch."""
         before, cursor = self._round or (iso(self._clock.now() - FIRST_CHECK), None)
         seen = told = 0
         while seen < self._per_pass:
@@ -61,6 +65,8 @@ class Debts:
                     cursor=cursor,
                 ),
             )
+            # What is owed beside a conflict is told in the next round: the entity is another one by then.
+            told += await self._conflicts.write_down((one.id, one.data) for one in page.items)
             told += await self._remind(page.items)
             seen += len(page.items)
             cursor = page.cursor

@@ -1,6 +1,6 @@
 """What connections say, merged into entities: one event at a time, or a whole page of a pull.
 
-    aliases -> entities (point reads) -> pure change -> conflicts recorded -> entities + aliases (compare-and-set) -> push hints
+    aliases -> entities (point reads) -> pure change -> entities + aliases (compare-and-set) -> conflicts recorded -> push hints
 
 Doing any of it again changes nothing. Pages, not records, cross every step; where a page meets another writer, the records of the
 batches that lost are a page again, and after some rounds are merged one by one.
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import anyio
 
 from syncd.domain.collections import ENTITIES
-from syncd.domain.conflicts import ConflictRecord
 from syncd.domain.errors import Conflict, Overloaded, SyncdError, TooLarge
 from syncd.domain.ids import ulid, ulids
 from syncd.domain.merge import Rules
@@ -94,7 +93,6 @@ class Intake:
             await self._detach(partition, step)
             if step.change.effect == "deleted":
                 await admit_deletes(1)
-            await self._record(tenant_id, entity_type, [step])
             if step.writes:
                 try:
                     await self._documents.write(ENTITIES, partition, step.writes)
@@ -173,7 +171,6 @@ class Intake:
             seen.add(step.entity_id)
         changed = [(position, step) for position, step in steps if step.writes]
         await admit({position for position, step in changed if step.change.effect == "deleted"})
-        await self._record(scope.tenant_id, scope.entity_type, [step for _, step in steps])
         for position, step in steps:
             if not step.writes:
                 answers[position] = step.stored
@@ -256,25 +253,11 @@ class Intake:
         return [Found(name, one, entities.get(owner)) for name, one, owner in zip(names, aliases, owners, strict=True)]
 
     async def _tell(self, steps: Sequence[Step]) -> None:
-        """Hint at what is owed, also of what is unchanged: an earlier hint may be lost."""
+        """Record what the entities carry and hint at what is owed, also of what is unchanged: whoever stored it may have died."""
         owing = [(step.entity_id, step.entity) for step in steps if "dirtySince" in step.entity]
         if owing:
+            await self._conflicts.write_down(owing)
             await self._hints.send(owing)
-
-    async def _record(self, tenant_id: str, entity_type: str, steps: Sequence[Step]) -> None:
-        records = [
-            ConflictRecord(
-                entity_id=step.entity_id,
-                entity_type=entity_type,
-                connection_id=step.incoming.connection_id,
-                remote_version=step.incoming.remote_version,
-                resolutions=step.change.resolutions,
-            )
-            for step in steps
-            if step.change.resolutions
-        ]
-        if records:
-            await self._conflicts.record(tenant_id, records)
 
 
 def contended(partition: str) -> Overloaded:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from syncd.domain.collections import ENTITIES
-from syncd.domain.conflicts import ConflictRecord
+from syncd.domain.conflicts import ConflictRecord, carrying
 from syncd.domain.errors import Conflict, Invalid
 from syncd.domain.ids import partition_of
 from syncd.domain.pushing import (
@@ -133,6 +133,7 @@ class PushLedger:
             except Conflict:
                 found = await self.get(found.id)
                 continue
+            await self._conflicts.write_down([(found.id, entity)])
             await self._hints.send([(found.id, entity)])
             return
         raise contended(document.partition)
@@ -178,7 +179,8 @@ class PushLedger:
                 remote_version=incoming.remote_version,
                 resolutions=change.resolutions,
             )
-            await self._conflicts.record(entity["tenantId"], [conflict])
+            assert change.entity is not None
+            return carrying(change.entity, conflict, now)
         return entity if change.entity is None else change.entity
 
     async def _alias(self, document: Document, connection_id: str, external_id: str) -> Write:

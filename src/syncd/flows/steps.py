@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from syncd.domain.collections import TOMBSTONE_TTL
+from syncd.domain.conflicts import ConflictRecord, carrying
 from syncd.domain.ids import located
 from syncd.domain.pushing import creating_id
 from syncd.domain.receiving import receive
@@ -105,8 +106,18 @@ def step_of(scope: Scope, incoming: Incoming, found: Found, fresh: str) -> Step:
     if change.entity is None:
         assert entity is not None
         return Step(incoming, identifier, entity.data, change, said)
-    deleted = change.entity["deleted"]
-    writes = entity_writes(identifier, entity, change.entity)
+    changed = change.entity
+    if change.resolutions:
+        record = ConflictRecord(
+            entity_id=identifier,
+            entity_type=scope.entity_type,
+            connection_id=incoming.connection_id,
+            remote_version=incoming.remote_version,
+            resolutions=change.resolutions,
+        )
+        changed = carrying(changed, record, scope.now)
+    deleted = changed["deleted"]
+    writes = entity_writes(identifier, entity, changed)
     elsewhere = pointer is not None and pointer.data["entityId"] != identifier
     # One that comes to life or dies has all its aliases written already.
     written = entity is not None and entity.data["deleted"] != deleted
@@ -116,7 +127,7 @@ def step_of(scope: Scope, incoming: Incoming, found: Found, fresh: str) -> Step:
         # Our own by content: the next object like it is another one.
         writes.append(Delete(creating_id(identifier, incoming.connection_id)))
     leaves = str(pointer.data["entityId"]) if pointer is not None and elsewhere else None
-    return Step(incoming, identifier, change.entity, change, writes + said, leaves)
+    return Step(incoming, identifier, changed, change, writes + said, leaves)
 
 
 def entity_writes(identifier: str, found: Document | None, entity: JsonObject) -> list[Write]:

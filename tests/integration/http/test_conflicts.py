@@ -10,7 +10,7 @@ from syncd.flows.conflicts import ConflictLog
 from syncd.flows.operate.audit import AuditTrail
 from syncd.flows.operate.conflicts import ConflictsFlow
 from syncd.ports.observe import ignore
-from tests.integration.conflicts import Holding, field, record
+from tests.integration.conflicts import Holding, field, record, written_down
 from tests.integration.http.world import READER, TENANT_1, World
 
 
@@ -26,7 +26,7 @@ async def recorded(world: World) -> str:
     )
     world.change(operate=replace(world.services.operate, conflicts=flow))
     log = ConflictLog(documents=documents, clock=clock, observe=ignore)
-    [one] = await log.record("t", [record(field("a"), field("b", theirs=ABSENT), field("c"), field("d"))])
+    [one] = await written_down(log, [record(field("a"), field("b", theirs=ABSENT), field("c"), field("d"))])
     await entities.hold(dict.fromkeys("abcd", "ours"), dict.fromkeys("abcd", one))
     return one
 

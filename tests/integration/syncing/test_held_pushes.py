@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from syncd.flows.debts import Debts
 from syncd.flows.hints import hint
 from syncd.flows.parked import Filter
 from syncd.ports.documents import Document
@@ -114,7 +113,7 @@ async def test_debts_that_wait_for_a_person_do_not_keep_the_others_from_being_to
     for delivery in await world.lease():
         await world.ports.queue.settle([Complete(delivery)])  # as if its hint had never come
     await world.clock.advance(4000)
-    debts = Debts(documents=world.ports.documents, queue=world.ports.queue, clock=world.clock, per_pass=2)
+    debts = world.debts(per_pass=2)
     assert [await debts.remind() for _ in range(3)] == [0, 0, 1]
     await world.work()
     assert [one["name"] for one in careful.live().values()] == ["Lost"]

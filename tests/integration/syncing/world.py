@@ -21,6 +21,7 @@ from syncd.bootstrap.ports import Ports
 from syncd.domain.collections import CONNECTIONS, ENTITIES, RESULTS, TASKS
 from syncd.domain.ids import located, ulid
 from syncd.domain.jsontypes import JsonObject
+from syncd.flows.conflicts import ConflictLog
 from syncd.flows.debts import Debts
 from syncd.flows.plan import Plan
 from syncd.ports.api import Account, Api, Apis
@@ -160,7 +161,12 @@ class World:
         await self.executor.flush()
 
     async def remind(self) -> int:
-        return await Debts(documents=self.ports.documents, queue=self.ports.queue, clock=self.clock).remind()
+        return await self.debts().remind()
+
+    def debts(self, **fields: Any) -> Debts:
+        documents, clock = self.ports.documents, self.clock
+        conflicts = ConflictLog(documents=documents, clock=clock, observe=self.seen)
+        return Debts(documents=documents, queue=self.ports.queue, conflicts=conflicts, clock=clock, **fields)
 
     async def entities(self, *, deleted: bool = False) -> list[Document]:
         return (await self.flows.entities.list(TENANT, "contact", limit=1000, deleted=deleted)).items

@@ -135,11 +135,11 @@ class EntitiesFlow:
 
 
 def shown(document: Document) -> JsonObject:
-    """Without what only the merge needs: the content last agreed on with each connection."""
+    """Without what only the merge needs: the content last agreed on with each connection, and records on their way."""
     data = ENTITIES.upgraded(document.data)
     links = {
         connection: {name: value for name, value in link.items() if name != "base"}
         for connection, link in data["links"].items()
     }
-    visible = {name: value for name, value in data.items() if name != "schema"}
+    visible = {name: value for name, value in data.items() if name not in ("schema", "conflicts")}
     return {"id": document.id, **visible, "links": links, "etag": document.etag}

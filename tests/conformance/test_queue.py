@@ -41,7 +41,15 @@ def message(
 
 
 async def lease(queue: Queue, count: int = 10, busy: tuple[str, ...] = ()) -> list[Delivery]:
-    return await queue.lease(Q, count, duration=30.0, busy=busy)
+    """As many as there are. A broker that is a network away gives what has come by now; the rest is asked for again."""
+    found: list[Delivery] = []
+    while True:
+        found += await queue.lease(Q, count - len(found), duration=30.0, busy=busy)
+        if len(found) == count or queue.capabilities.exact_depth:
+            return found
+        seen = await queue.peek(Q, limit=1000)
+        if not any(one.state == "ready" and one.envelope.group not in busy for one in seen):
+            return found
 
 
 def names(deliveries: list[Delivery]) -> list[str]:
@@ -66,6 +74,7 @@ async def test_what_is_sent_is_delivered_with_envelope_and_bytes_as_they_were(qu
         traceparent="00-1-2-01",
         body_ref="claims/x",
         headers={"x-github-event": "issues"},
+        newer={"shade": "red", "depth": 3},
     )
     bodies = [b'{"a": "\xc3\xa9"}', b"\x00\xff\xfe not text", b"nul \x00 in text", b"", b"x" * 100_000]
     await queue.send(Q, [Message(envelope, body) for body in bodies])

@@ -7,7 +7,7 @@ and a new hop never is. `attempt` counts failures; throttling, waiting and conti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +15,7 @@ from syncd.domain.ids import digest
 from syncd.domain.times import DAY, iso, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from syncd.domain.jsontypes import JsonObject
 
@@ -34,6 +34,7 @@ def lane_of(priority: int) -> Lane:
 
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_NOTHING_NEWER: Mapping[str, str | int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,8 @@ class Envelope:
     """Blob that holds the body (claim check); the message's own body is then empty."""
     headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
     """The scheme's allow-list only; never a signature or an authorization."""
+    newer: Mapping[str, str | int] = field(default_factory=lambda: _NOTHING_NEWER)
+    """What a newer release says beside. It goes on with every hop, for the release that knows it."""
 
     @property
     def broker_id(self) -> str:
@@ -85,6 +88,8 @@ class Envelope:
     def to_json(self) -> JsonObject:  # noqa: C901 - a list of fields, not a decision
         """The wire form; absent fields are left out. Written out because every message passes here."""
         wire: JsonObject = {"kind": self.kind, "originId": self.origin_id, "schema": self.schema, "lane": self.lane}
+        if self.newer:
+            wire |= self.newer
         if self.hop:
             wire["hop"] = self.hop
         if self.attempt:
@@ -119,8 +124,9 @@ class Envelope:
 
     @classmethod
     def from_json(cls, wire: JsonObject) -> Envelope:
-        """Read the wire form. Unknown names are ignored: a newer release may have written them."""
+        """Read the wire form. Names that are not known are kept as `newer`."""
         get = wire.get
+        unknown = wire.keys() - _NAMES
         received, expires = get("receivedAt"), get("expiresAt")
         return cls(
             kind=wire["kind"],
@@ -142,4 +148,15 @@ class Envelope:
             resumed=get("resumed", False),
             body_ref=get("bodyRef"),
             headers=get("headers", _NO_HEADERS),
+            newer=_newer(wire, unknown) if unknown else _NOTHING_NEWER,
         )
+
+
+def _newer(wire: JsonObject, unknown: Iterable[str]) -> Mapping[str, str | int]:
+    """Texts, numbers and truths under names like ours; others are those of brokers and tools on the way."""
+    return {name: wire[name] for name in sorted(unknown) if name[:1].islower() and isinstance(wire[name], str | int)}
+
+
+_NAMES = frozenset(
+    "".join(part.title() if at else part for at, part in enumerate(one.name.split("_"))) for one in fields(Envelope)
+) - {"newer"}

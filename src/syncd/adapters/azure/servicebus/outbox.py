@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from azure.servicebus.exceptions import ServiceBusConnectionError, ServiceBusError
+from azure.servicebus.exceptions import ServiceBusConnectionError
 
 from syncd.adapters.azure.servicebus import sdk
 from syncd.adapters.azure.servicebus.connection import Connection, Patience, told
-from syncd.domain.errors import Overloaded, SyncdError, TooLarge
+from syncd.domain.errors import Overloaded, SyncdError, TooLarge, Unavailable
 from syncd.ports.observe import Observe
 
 if TYPE_CHECKING:
@@ -84,6 +84,10 @@ class Outbox:
                 count += len(parcels[-1].messages)
             try:
                 await self._deliver(parcels)
+            except BaseException as error:  # a cancellation too: nobody may wait for ever for what has ended
+                for parcel in parcels:
+                    parcel.tell(Unavailable(f"Service Bus {self.entity}: sending was ended by {type(error).__name__}"))
+                raise
             finally:
                 self._count -= count
 
@@ -113,9 +117,15 @@ class Outbox:
             self._connection.retry_now()
             try:
                 await self._ship(parcels)
-            except (ServiceBusError, TimeoutError, OSError, ValueError) as again:
+            except SyncdError:
+                raise
+            except Exception as again:  # as below
                 raise self._failed(again) from again
-        except (ServiceBusError, TimeoutError, OSError, ValueError) as error:
+        except SyncdError:
+            raise
+        except (
+            Exception
+        ) as error:  # a connection that dies while it is used lets the SDK stumble over what is not there any more
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> SyncdError:

@@ -113,9 +113,9 @@ class Wire:
             annotations[_LOCKED_UNTIL] = _FAR
         sequence = cast("int", annotations.get(b"x-opt-sequence-number") or 0)
         properties = plain_properties(message)
+        due, sent_by = properties.pop(_NOT_BEFORE, None), properties.pop(_SENT_BY, None)
         body = body_of(message)
         envelope = _envelope(queue, properties, message, body, sequence, enqueued)
-        due = properties.get(_NOT_BEFORE)
         try:
             due_at = parse(due) if isinstance(due, str) else scheduled or enqueued
         except ValueError:
@@ -128,7 +128,7 @@ class Wire:
             locked_until=locked_until,
             due=due_at,
             deliveries=(message.delivery_count or 0) + 1,
-            sent_at=self._sent_at(properties.get(_SENT_BY)),
+            sent_at=self._sent_at(sent_by),
             session=message.session_id,
         )
 

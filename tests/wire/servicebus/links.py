@@ -155,6 +155,7 @@ class Consumer(LinkEnd):
         self.entity.dispatch()
         if self.link.drain_mode:
             self.link.drained()
+            self.namespace.note("drain", entity=self.path)
 
     def deliver(self, stored: Stored) -> None:
         self.active_at = self.namespace.now()

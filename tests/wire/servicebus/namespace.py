@@ -43,7 +43,7 @@ class Happening:
     at: float
     what: str
     """`send`, `duplicate`, `receive`, `complete`, `abandon`, `release`, `defer`, `dead-letter`, `renew`, `lock expired`,
-    `expired`, `cancel`, `management`, `attach`, `detach`, `open`, `close`, `token`,
+    `expired`, `cancel`, `management`, `attach`, `detach`, `drain`, `open`, `close`, `token`,
     `waiting for a session`, `refused`, `protocol error`."""
     facts: dict[str, object]
 

@@ -86,9 +86,13 @@ def github_headers(body: bytes, *, secret: str, event: str, delivery: str) -> di
 async def eventually(check: Callable[[], Awaitable[object]], *, within: float = 60.0, what: str = "it") -> None:
     """Wait until `check` answers something true; fail when `within` seconds are over."""
     deadline = time.monotonic() + within
+    began = time.monotonic()
     while not await check():
-        assert time.monotonic() < deadline, f"{what} did not come to pass within {within:g} s"
-        await asyncio.sleep(LOOK)  # what another process does gives no signal here
+        now = time.monotonic()
+        assert now < deadline, f"{what} did not come to pass within {within:g} s"
+        # What another process does gives no signal here, and answering must not be most of what it does.
+        await asyncio.sleep(min(max(LOOK, 2 * (now - began)), 1.0))
+        began = time.monotonic()
 
 
 class Daemon:

@@ -30,14 +30,15 @@ class PushHints:
         self._to = to
         self._clock = clock
 
-    async def send(self, entities: Iterable[tuple[str, JsonObject]]) -> None:
+    async def send(self, entities: Iterable[tuple[str, JsonObject]], *, but: str | None = None) -> None:
         """One message for each push that (id, entity) owes, also for those that were told before: an earlier hint may be lost.
-        A hint that is still remembered is absorbed."""
+        A hint that is still remembered is absorbed. `but`: a connection whose hint the caller is working on, and goes on with."""
         now = self._clock.now()
         messages = [
             hint(entity_id, entity["tenantId"], connection, version, now)
             for entity_id, entity in entities
             for connection, version in owed_pushes(entity)
+            if connection != but
         ]
         if messages:
             await self._queue.send(self._to, messages)

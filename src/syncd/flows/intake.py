@@ -71,10 +71,12 @@ class Intake:
         rules: Rules = _LAST_WRITE_WINS,
         admit_deletes: Callable[[int], Awaitable[None]] = _any_number,
         keying: Keying | None = None,
+        pushing: bool = False,
     ) -> Stored:
         """One object. `said_at`: when we heard of it, Unix seconds. `admit_deletes` is told how many entities would be deleted before
-        any is, and raises Held. `keying`: where ids alone do not say what is one thing. Raises Overloaded where it may be the answer
-        to a create of ours that is under way, or while too many others change the entity."""
+        any is, and raises Held. `keying`: where ids alone do not say what is one thing. `pushing`: for a push to its connection, whose
+        message goes on with what is owed there. Raises Overloaded where it may be the answer to a create of ours that is under way, or
+        while too many others change the entity."""
         partition = entity_partition(tenant_id, entity_type)
         subscribers = await self._subscriptions.subscribers(tenant_id, entity_type)
         for _ in range(ATTEMPTS):
@@ -98,7 +100,7 @@ class Intake:
                     await self._documents.write(ENTITIES, partition, step.writes)
                 except Conflict:
                     continue
-            await self._tell([step])
+            await self._tell([step], but=incoming.connection_id if pushing else None)
             return step.stored
         raise contended(partition)
 
@@ -252,12 +254,12 @@ class Intake:
             entities = {document.id: document for document in found if document is not None}
         return [Found(name, one, entities.get(owner)) for name, one, owner in zip(names, aliases, owners, strict=True)]
 
-    async def _tell(self, steps: Sequence[Step]) -> None:
+    async def _tell(self, steps: Sequence[Step], *, but: str | None = None) -> None:
         """Record what the entities carry and hint at what is owed, also of what is unchanged: whoever stored it may have died."""
         owing = [(step.entity_id, step.entity) for step in steps if "dirtySince" in step.entity]
         if owing:
             await self._conflicts.write_down(owing)
-            await self._hints.send(owing)
+            await self._hints.send(owing, but=but)
 
 
 def contended(partition: str) -> Overloaded:

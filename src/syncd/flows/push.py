@@ -250,6 +250,7 @@ class Push:
                     incoming_of(record, leased.connection_id, now),
                     said_at=now,
                     rules=rules_of(leased.target.connection, entity["type"]),
+                    pushing=True,
                 )
             except SyncdError as error:
                 return await self._failed(leased, error, envelope)

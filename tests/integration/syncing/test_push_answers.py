@@ -109,6 +109,23 @@ async def test_an_update_of_what_is_not_there_any_more_waits_for_a_person_until_
     assert (parked.data["bin"], await dirty(world)) == ("tenant_must_act", [True])
 
 
+async def test_a_first_update_is_looked_at_and_written_by_one_message(world: World) -> None:
+    double = telling("page", world.clock)  # its lists do not show the tag that it compares
+    async with double.serving():
+        double.put("contact", 1)
+        await world.connect("crm", double)
+        await world.pull("crm")
+        [found] = await world.entities()
+        await world.clock.advance(10)
+        double.log.clear()
+        await world.flows.entities.edit(TENANT, "contact", found.id, {**found.data["data"], "name": "Ours"})
+        await world.execute(*await world.lease())
+        assert [(one.method, one.status) for one in double.log] == [("GET", 200), ("PATCH", 200)]
+        assert await world.waiting() is None, "nothing is left to be worked on"
+        assert [one["name"] for one in double.live().values()] == ["Ours"]
+        assert await dirty(world) == [False]
+
+
 async def test_a_system_that_is_away_is_asked_four_times_and_then_a_person(world: World, crm: Telling) -> None:
     crm.faults += [Fault(status=500)] * 8
     await made(world)

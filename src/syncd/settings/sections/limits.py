@@ -26,15 +26,21 @@ class LimitSettings(Section):
     )
     tenant: Whole = setting(5000, "Calls of one tenant over all its connections.", unit="per minute", least=1)
     tenants: PerMinute = setting({}, "Other figures for single tenants: tenant id = calls.", unit="per minute")
-    integration: Whole = setting(600, "Calls of one tenant to a provider not named below.", unit="per minute", least=1)
+    integration: Whole = setting(
+        600,
+        "Calls of one tenant to a provider not named below. The connections of rest lead to systems that have nothing to do with each "
+        "other: there this figure, and those below, are for each system (scheme, host and port of the base URL).",
+        unit="per minute",
+        least=1,
+    )
     integrations: PerMinute = setting(
         {"salesforce": 300, "notion": 180, "slack": 60, "github": 360, "google": 240},
-        "Calls of one tenant to one provider; the figures that the replaced limiter used.",
+        "Calls of one tenant to one provider, or with rest to one system; the figures that the replaced limiter used.",
         unit="per minute",
     )
     operations: PerMinute = setting(
         {"create": 100, "update": 150, "delete": 50, "fetch": 200},
-        "Calls of one tenant to one provider for one operation, counted beside the provider's limit.",
+        "Calls of one tenant to one provider, or with rest to one system, for one operation; counted beside the provider's limit.",
         unit="per minute",
     )
     fail_closed: Switch = setting(

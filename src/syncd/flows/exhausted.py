@@ -7,12 +7,14 @@ after it was parked. Its envelope says so from then on: should it be exhausted a
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from syncd.domain.collections import CURSORS
 from syncd.domain.errors import Conflict, NotFound, SyncdError
 from syncd.domain.times import iso, parse
 from syncd.flows.parked import Filter
+from syncd.flows.together import together
 from syncd.ports.documents import PAGE_LIMIT, Upsert
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ _WRITTEN_EVERY = 60.0
 _CONNECTIONS = 10_000
 #: Pages of parked messages looked at in one pass; the next pass goes on behind them.
 _PAGES_PER_PASS = 10
+#: Sent again at the same moment.
+_AT_ONCE = 16
 
 
 class Answered:
@@ -121,11 +125,20 @@ class Exhausted:
 
     async def replay(self) -> int:
         """How many were sent again. Killed anywhere, the next pass resumes it: a message on its way back is replayed on."""
-        told = 0
+        told: list[str] = []
         answers: dict[str, float | None] = {}
+
+        async def again(identifier: str) -> None:
+            try:
+                await self._parked.replay(identifier, by_itself=True)
+            except (Conflict, NotFound):
+                return  # a person was quicker
+            told.append(identifier)
+
         for _ in range(_PAGES_PER_PASS):
             page = await self._parked.list(Filter(bin="exhausted"), limit=PAGE_LIMIT, cursor=self._cursor)
             self._cursor = page.cursor
+            due: list[str] = []
             for document in page.items:
                 data = document.data
                 connection = data.get("connectionId")
@@ -137,11 +150,8 @@ class Exhausted:
                 at = answers[connection]
                 if not begun and (at is None or at <= parse(data["parkedAt"])):
                     continue
-                try:
-                    await self._parked.replay(document.id, by_itself=True)
-                except (Conflict, NotFound):
-                    continue  # a person was quicker
-                told += 1
+                due.append(document.id)
+            await together([partial(again, identifier) for identifier in due], most=_AT_ONCE)
             if self._cursor is None:
                 break
-        return told
+        return len(told)

@@ -7,9 +7,11 @@ Killed in between, the dead letter comes again, and parking it again is the same
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from syncd.domain.errors import SyncdError
+from syncd.flows.together import together
 from syncd.ports.queue import Complete, Release
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ TOO_OLD = "TTLExpiredException"
 #: Leased at a time, and drained from one queue in one pass.
 _BATCH = 100
 _MOST = 1000
+#: Parked at the same moment.
+_AT_ONCE = 16
 
 
 class DrainDeadLetters:
@@ -62,16 +66,27 @@ class DrainDeadLetters:
             letters = await self._dead_letters.dead_letters(queue, limit=_BATCH)
             if not letters:
                 break
-            parked = 0
-            try:
-                for letter in letters:
-                    await self._park(letter.delivery, bin_of(letter), reason_of(letter))
-                    parked += 1
-            finally:
-                done = [Complete(letter.delivery) for letter in letters[:parked]]
-                await self._queue.settle([*done, *(Release(letter.delivery) for letter in letters[parked:])])
-            kept += parked
+            kept += await self._keep(letters)
         return kept
+
+    async def _keep(self, letters: Sequence[DeadLetter]) -> int:
+        """What could be parked is completed, whatever becomes of the others."""
+        parked: set[int] = set()
+
+        async def one(position: int, letter: DeadLetter) -> None:
+            await self._park(letter.delivery, bin_of(letter), reason_of(letter))
+            parked.add(position)
+
+        try:
+            await together([partial(one, *numbered) for numbered in enumerate(letters)], most=_AT_ONCE)
+        finally:
+            await self._queue.settle(
+                [
+                    Complete(letter.delivery) if position in parked else Release(letter.delivery)
+                    for position, letter in enumerate(letters)
+                ]
+            )
+        return len(parked)
 
 
 def bin_of(letter: DeadLetter) -> Bin:

@@ -24,11 +24,12 @@ from syncd.domain.tasks import AT_REST, PRIORITIES, SyncTask, priority_of, zone_
 from syncd.domain.tasksteps import queued, revived, ttl_of
 from syncd.domain.times import DAY, HOUR, iso, parse_or_none
 from syncd.flows.jobs import TickResult
+from syncd.flows.together import together
 from syncd.ports.documents import BATCH_LIMIT, Condition, Query, Replace
 from syncd.ports.queue import Message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from syncd.domain.jsontypes import JsonObject
     from syncd.flows.jobs import Tick
@@ -182,7 +183,7 @@ class Plan:
         async def one_batch(partition: str, documents: list[Document]) -> None:
             changed.extend(await self._step(partition, documents, step))
 
-        await _together([partial(one_batch, *batch) for batch in batches])
+        await together([partial(one_batch, *batch) for batch in batches])
         changed.sort(key=lambda one: places[one.partition, one.id][0])  # lanes are not everywhere
         queues: dict[str, list[Message]] = {}
         for document in changed:
@@ -196,7 +197,7 @@ class Plan:
                 dedupe_window=RESEND_WINDOW,
             )
             queues.setdefault(queue_of(task), []).append(message)
-        await _together([partial(self._queue.send, name, messages) for name, messages in queues.items()])
+        await together([partial(self._queue.send, name, messages) for name, messages in queues.items()])
         return len(changed)
 
     async def _step(
@@ -232,16 +233,3 @@ async def _writes(documents: Sequence[Document], step: Callable[[Document], Json
     if any(zone_of(found.data) != "UTC" for found in documents):  # its files are read
         return await anyio.to_thread.run_sync(decide)
     return decide()
-
-
-async def _together(calls: Sequence[Callable[[], Coroutine[object, object, object]]]) -> None:
-    """At the same moment, so that the store makes one commit of them. Raises what the first that fails raises."""
-    if len(calls) == 1:
-        await calls[0]()
-        return
-    try:
-        async with anyio.create_task_group() as group:
-            for call in calls:
-                group.start_soon(call)
-    except BaseExceptionGroup as found:
-        raise found.exceptions[0] from None

@@ -20,7 +20,7 @@ from azure.servicebus._pyamqp.receiver import check_disposition_outcome
 
 if TYPE_CHECKING:
     from azure.servicebus import ServiceBusMessageBatch, ServiceBusReceivedMessage
-    from azure.servicebus.aio import ServiceBusReceiver, ServiceBusSender
+    from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
     from syncd.adapters.azure.servicebus.wire import Outgoing
 
@@ -191,6 +191,18 @@ def abort(handler: ServiceBusReceiver | ServiceBusSender) -> None:
         client._keep_alive_thread.cancel()
         client._keep_alive_thread = None
     cut(socket_of(client))
+
+
+async def close(client: ServiceBusClient) -> None:
+    """Close it, and what it still knows of. It waits for the keep-alive tasks of its links; one that is dropped meanwhile (`hasten`,
+    `abort`) would end this as if we had been cancelled."""
+    while True:
+        try:
+            return await client.close()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise  # it was us
 
 
 def socket_of(client: object) -> asyncio.StreamWriter | None:

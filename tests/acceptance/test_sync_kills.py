@@ -44,7 +44,7 @@ KILLS = int(os.environ.get("CHAOS_KILLS", "10"))
 #: Of each of the smaller forms.
 FEW = max(KILLS // 4, 3)
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.randrange(1, 2**31)
-#: What the first pull finds.
+#: What the first pull finds; behind services, where each of them takes longer, fewer.
 CONTACTS = 2000
 #: Seconds; more than a push lease lasts (domain/pushing).
 OVER = 80
@@ -92,12 +92,13 @@ class Rounds:
     daemon: Daemon
     crm: System
     draw: random.Random
+    contacts: int = field(default_factory=lambda: int(CONTACTS / patience()))
     tasks: list[tuple[str, JsonObject]] = field(default_factory=list)
     """With what each must count."""
 
     async def first(self) -> None:
-        self.crm.fill(CONTACTS)
-        await self._begin({"fetched": CONTACTS, "created": CONTACTS})
+        self.crm.fill(self.contacts)
+        await self._begin({"fetched": self.contacts, "created": self.contacts})
 
     async def going(self) -> None:
         """Begin the next one when the last has ended."""
@@ -112,7 +113,7 @@ class Rounds:
         for one in chosen[200:] if not full else ():
             crm.remove(TYPE, one)
         for more in range(30):
-            crm.put(TYPE, CONTACTS + number * 30 + more)
+            crm.put(TYPE, self.contacts + number * 30 + more)
         expected: JsonObject = {"created": 30, "updated": 200}
         if full:
             expected |= {"fetched": len(crm.ids(TYPE)), "unchanged": len(crm.ids(TYPE)) - 230}

@@ -119,6 +119,7 @@ async def assert_silent(daemon: Daemon) -> None:
         assert not [one for one in canaries if one in said], where
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("kind", sorted(CREDENTIALS))
 async def test_a_system_that_repeats_what_it_was_sent_tells_nobody(daemon: Daemon, crm: Echo, kind: str) -> None:
     crm.fill(5)

@@ -13,6 +13,7 @@ from syncd.adapters.embedded.store import Store, open_store
 from syncd.domain.collections import ENTITIES, Collection
 from syncd.domain.jsontypes import JsonObject
 from syncd.domain.times import HOUR, iso
+from syncd.flows.conflicts import ConflictLog
 from syncd.flows.debts import Debts
 from syncd.flows.hints import QUEUE
 from syncd.ports.documents import (
@@ -27,6 +28,7 @@ from syncd.ports.documents import (
     Replace,
     Write,
 )
+from syncd.ports.observe import ignore
 from syncd.testing.clock import FrozenClock
 from tests.integration.azure.cosmos_world import account, opened
 
@@ -85,7 +87,9 @@ class World:
             await self.documents.documents.write(ENTITIES, partition, creates)
 
     async def remind(self) -> int:
-        return await Debts(documents=self.documents, queue=self.store.queue, clock=self.clock).remind()
+        conflicts = ConflictLog(documents=self.documents, clock=self.clock, observe=ignore)
+        debts = Debts(documents=self.documents, queue=self.store.queue, conflicts=conflicts, clock=self.clock)
+        return await debts.remind()
 
     async def told(self) -> list[str]:
         """Ids of entities, of which a message waits."""

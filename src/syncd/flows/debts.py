@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
-
-import anyio
 
 from syncd.domain.collections import ENTITIES
 from syncd.domain.errors import Conflict, TooLarge
 from syncd.domain.pushing import FIRST_CHECK, due_debts, reminded
 from syncd.domain.times import iso
 from syncd.flows.hints import QUEUE, hint
+from syncd.flows.together import together
 from syncd.ports.documents import BATCH_LIMIT, PAGE_LIMIT, Condition, Query, Replace
 
 if TYPE_CHECKING:
@@ -91,19 +91,16 @@ class Debts:
                 write = Replace(document.id, entity, document.etag)
                 owing.setdefault(document.partition, []).append(_Reminder(write, messages))
         told: list[int] = []
-        room = anyio.Semaphore(_AT_ONCE)
 
         async def one_batch(partition: str, batch: list[_Reminder]) -> None:
-            async with room:
-                told.append(await self._tell(partition, batch))
+            told.append(await self._tell(partition, batch))
 
-        try:
-            async with anyio.create_task_group() as group:
-                for partition, reminders in owing.items():
-                    for start in range(0, len(reminders), BATCH_LIMIT):
-                        group.start_soon(one_batch, partition, reminders[start : start + BATCH_LIMIT])
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from None  # the store or the queue is away, and for the others as well
+        batches = [
+            partial(one_batch, partition, reminders[start : start + BATCH_LIMIT])
+            for partition, reminders in owing.items()
+            for start in range(0, len(reminders), BATCH_LIMIT)
+        ]
+        await together(batches, most=_AT_ONCE)
         return sum(told)
 
     async def _tell(self, partition: str, batch: list[_Reminder]) -> int:

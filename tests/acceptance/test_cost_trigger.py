@@ -16,6 +16,7 @@ from syncd.flows.leasedrun import LEASE
 from tests.acceptance.cost_server import CostServer, always, held, in_turn, serving
 from tests.acceptance.process import Daemon, eventually
 from tests.acceptance.reading import logged, pages
+from tests.acceptance.services import services_of
 from tests.shims.clockshift import ClockShift
 
 JOB = "finops-daily-sync"
@@ -123,12 +124,11 @@ async def test_a_gateway_timeout_is_settled_by_the_status_route_and_never_called
         assert len(server.posts) == 1
 
 
-@pytest.mark.embedded  # its clock is moved by hours, and services refuse requests that are dated so
 async def test_killed_in_the_middle_of_the_call_it_never_calls_again_and_the_status_route_settles_it(
     tmp_path: Path,
 ) -> None:
     """Three o'clock, and the lease that is waited out because the dead runner's call may be on its way: both by setting the clock."""
-    clock = ClockShift(tmp_path / "clock")
+    clock = shifted(tmp_path)
     answering = asyncio.Event()
     counts = {"success": True, "stats": {"processing": 0, "failed": 2}}
     async with serving(held(answering, always(200, SUCCESS))) as server:
@@ -173,6 +173,13 @@ async def test_killed_in_the_middle_of_the_call_it_never_calls_again_and_the_sta
             assert completed in done["reason"]
             assert done["evidence"]["call"] == {"sentAt": before["sentAt"], "repeated": False}
             assert len(server.posts) == 1
+
+
+def shifted(tmp_path: Path) -> ClockShift:
+    """The clock of the daemon and of its services."""
+    clock = ClockShift(tmp_path / "clock")
+    services_of(tmp_path / "data", environment=clock.environment)
+    return clock
 
 
 async def only_tick(daemon: Daemon) -> JsonObject:
@@ -302,11 +309,10 @@ async def test_what_cannot_work_ends_the_start_with_78_and_one_clear_message(
         assert TOKEN not in daemon.log
 
 
-@pytest.mark.embedded  # its clock is moved by hours
 async def test_runs_missed_while_it_was_down_are_made_up_for_once(tmp_path: Path) -> None:
     config = tmp_path / "syncd.toml"
     config.write_text('[jobs.finops-daily-sync]\nschedule = "0 * * * *"\n')
-    clock = ClockShift(tmp_path / "clock")
+    clock = shifted(tmp_path)
     async with serving(always(200, SUCCESS)) as server:
         daemon = daemon_for(server, tmp_path, clock.environment)
         daemon.args += ["--config", str(config)]

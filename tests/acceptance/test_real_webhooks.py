@@ -101,6 +101,8 @@ EXPECTED: dict[tuple[str, int], Expected] = {
 }
 #: Types whose one entity is deleted last: the membership, the tag and the star are taken back.
 ENDS_DELETED = {"membership", "push", "star"}
+#: The embedded queue always knows them; a broker absorbs them, and it is told only where the row can be read in a moment.
+SAID_OF_DUPLICATES = {"embedded": {"duplicate"}, "azure": {"duplicate", "accepted"}}
 TYPES = sorted({kind for _, kind, _, _ in EXPECTED.values() if kind is not None})
 
 
@@ -206,21 +208,27 @@ async def test_a_ping_is_accepted_and_makes_no_entity(received: Received) -> Non
         assert row["note"] == "nothing to do"
 
 
-async def test_a_replay_of_each_answers_duplicate_and_changes_nothing(received: Received) -> None:
+async def test_a_replay_of_each_answers_duplicate_and_changes_nothing(received: Received, backend: str) -> None:
     before = {row["eventId"]: row for row in await events(received.daemon)}
     counted = await metric(received.daemon, "webhook_duplicates")
     for key, (_, _, event_id) in received.answers.items():
-        assert await received.send(key) == (200, "duplicate", event_id), key
+        status, said, same = await received.send(key)
+        assert (status, same) == (200, event_id), key
+        assert said in SAID_OF_DUPLICATES[backend], key
     await received.daemon.drained("sync-outbound")
     after = {row["eventId"]: row for row in await events(received.daemon)}
     assert after.keys() == before.keys()
     for event_id, row in after.items():
-        assert row["duplicates"] == before[event_id]["duplicates"] + 1, row
         assert {**row, "duplicates": 0} == {**before[event_id], "duplicates": 0}
-    assert await metric(received.daemon, "webhook_duplicates") == counted + len(EXPECTED)
+    if backend == "embedded":
+        for event_id, row in after.items():
+            assert row["duplicates"] == before[event_id]["duplicates"] + 1, row
+        assert await metric(received.daemon, "webhook_duplicates") == counted + len(EXPECTED)
 
 
-async def test_another_body_under_a_used_delivery_id_is_parked_and_changes_nothing(received: Received) -> None:
+async def test_another_body_under_a_used_delivery_id_is_parked_and_changes_nothing(
+    received: Received, backend: str
+) -> None:
     key = ("issues", 0)
     changed = json.loads(received.payloads[key])
     changed["issue"]["title"] = "someone else's words"
@@ -237,7 +245,11 @@ async def test_another_body_under_a_used_delivery_id_is_parked_and_changes_nothi
     assert len(row["otherBodies"]) == 1
     entities = (await received.daemon.api("GET", "/entities/issue?tenantId=tenant-1")).ok()
     assert "someone else's words" not in json.dumps(entities)
-    assert await received.send(key, body) == (200, "duplicate", event_id), "and it is parked once"
+    status, said, again = await received.send(key, body)
+    assert (status, again) == (200, event_id)
+    assert said in SAID_OF_DUPLICATES[backend]
+    await received.daemon.drained("sync-outbound")
+    assert len([item for item in await parked(received.daemon) if item["bin"] == "poison"]) == 1, "it is parked once"
 
 
 async def test_the_daemon_is_well_after_all_of_it(received: Received) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TypedDict
 from azure.servicebus import NEXT_AVAILABLE_SESSION, ServiceBusSubQueue, TransportType
 from azure.servicebus.aio import ServiceBusClient
 
+from syncd.adapters.azure.servicebus import sdk
 from syncd.adapters.azure.servicebus.browsing import Browser
-from syncd.adapters.azure.servicebus.connection import Patience
+from syncd.adapters.azure.servicebus.connection import CLOSE_TIMEOUT, Patience
 from syncd.adapters.azure.servicebus.consumer import Consumer, Source
 from syncd.adapters.azure.servicebus.counting import Counting
 from syncd.adapters.azure.servicebus.deadletters import Graveyard
@@ -114,6 +115,7 @@ class TopicAssembly:
         patience: Patience,
     ) -> None:
         self._client = address.client(patience)
+        self._thread = thread
         links = {
             each: Link(
                 f"{each.topic}/Subscriptions/{each.name}",
@@ -127,8 +129,9 @@ class TopicAssembly:
         self.topics = ServiceBusTopics(thread=thread, links=links)
 
     async def close(self) -> None:
+        await self._thread.quiet(CLOSE_TIMEOUT)
         await self.topics.close()
-        await self._client.close()
+        await sdk.close(self._client)
 
 
 class Assembly:
@@ -147,6 +150,7 @@ class Assembly:
         patience: Patience,
     ) -> None:
         self._client = address.client(patience)
+        self._thread = thread
         self._clock = clock
         self._observe = observe
         self._patience = patience
@@ -172,14 +176,15 @@ class Assembly:
             self._sendings[queue].connect()
 
     async def close(self) -> None:
-        """Sends end first, then what is leased and not worked on is released, then everything is closed."""
+        """Sends and calls end first, then what is leased and not worked on is released, then everything is closed."""
         await asyncio.gather(*(sending.close() for sending in self._sendings.values()))
+        await self._thread.quiet(CLOSE_TIMEOUT)
         for browser in self._browsers.values():
             browser.close()
         closing = [consumer.close() for consumer in self._consumers.values()]
         closing += [graveyard.close() for graveyard in self._graveyards.values()]
         await asyncio.gather(*closing, self._counting.close())
-        await self._client.close()
+        await sdk.close(self._client)
 
     def _entities(self, entity: str) -> list[tuple[Lane, str]]:
         return [(lane, entity if lane == "normal" else f"{entity}-{lane}") for lane in self._lanes]

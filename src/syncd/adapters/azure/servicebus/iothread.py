@@ -112,6 +112,17 @@ class IoThread:
         task.add_done_callback(self._running.discard)
         return task
 
+    async def quiet(self, patience: float) -> None:
+        """On the thread, in the last of its calls: wait until the others have ended, which may be those of callers that are gone. What
+        has not after `patience` seconds is cancelled, so that nobody connects or reads while everything is closed."""
+        others = self._running - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=patience)
+        while others := {task for task in others if not task.done()}:
+            for task in others:
+                task.cancel()
+            await asyncio.wait(others, timeout=0.01)  # one that a read swallows (`link.stop`) is followed by another
+
     async def stop(self) -> None:
         thread = self._thread
         if thread is None:

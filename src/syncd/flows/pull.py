@@ -3,14 +3,15 @@
     claim the cursor (CAS) -> fetch a page -> dedupe -> merge and store -> cursor moves (CAS, with counts) -> next page ... -> watermark
 
 While a page is stored the next ones are fetched, merged and stored as well: what two pages at once change in one entity is settled by
-its compare-and-set. The cursor moves over whatever is stored up to there. Killed anywhere, the run goes on from the last page whose
-cursor was written: storing a page twice changes nothing and counts once. The cursor document holds lease and state, so that two pulls of one type take turns.
+its compare-and-set. The cursor moves over whatever is stored up to there; a run that is stopped waits for what is being stored, and
+counts it. Killed anywhere, the run goes on from the last page whose cursor was written: storing a page twice changes nothing and counts
+once. The cursor document holds lease and state, so that two pulls of one type take turns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
@@ -24,6 +25,7 @@ from syncd.flows.accounts import account_of, incoming_of, rules_of
 from syncd.flows.creating import WAIT
 from syncd.flows.keys import Keying
 from syncd.flows.pullcursors import PullCursors, Source
+from syncd.flows.pullpages import Ahead, Counted, Page, Run
 from syncd.ports.provider import Fetch
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
     from syncd.domain.dedupe import Deduped
     from syncd.domain.jsontypes import Json, JsonObject
-    from syncd.domain.merge import Rules
     from syncd.domain.receiving import Incoming
     from syncd.flows.deleteguard import DeleteGuard
     from syncd.flows.intake import Intake
@@ -48,7 +49,7 @@ _PATIENCE = 40
 _ATTEMPTS = 12
 #: Pages that are fetched and stored at once. Each is bounded by what one answer may hold. Where every commit waits for a disk, so many
 #: share one that the pull is as quick as its pages are made into entities; more wait for nothing.
-_AHEAD = 8
+_PAGES = 8
 #: Characters of an unreadable item that are kept with its reason.
 _RAW = 2000
 #: How an effect is counted.
@@ -70,37 +71,6 @@ class Slice:
     failures: list[JsonObject]
     error: str | None = None
     """Why the run came to an end before its last page; the watermark did not move."""
-
-
-_Counted = tuple["JsonObject", "list[JsonObject]"]
-"""The counts of a page, and what of it was kept aside."""
-
-
-@dataclass(slots=True)
-class _Page:
-    """A page that is on its way."""
-
-    fetch: Fetch
-    asked_at: float
-    number: int
-    page: RecordPage | None = None
-    counted: _Counted | None = None
-    error: Exception | None = None
-    following: _Page | None = None
-    """Known once the page is here."""
-    stored: anyio.Event = field(default_factory=anyio.Event)
-    """Or given up, with `error`."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """What every page of a slice has in common."""
-
-    source: Source
-    api: Api
-    id: str
-    rules: Rules
-    identity: Identity
 
 
 class Pull:
@@ -155,7 +125,7 @@ class Pull:
     async def _pages(
         self, source: Source, api: Api, cursor: Document, told: Callable[[JsonObject], Awaitable[bool]]
     ) -> Slice:
-        run = _Run(
+        run = Run(
             source,
             api,
             cursor.data["run"]["id"],
@@ -178,14 +148,15 @@ class Pull:
         return found
 
     async def _in_turn(
-        self, run: _Run, cursor: Document, told: Callable[[JsonObject], Awaitable[bool]], group: TaskGroup
+        self, run: Run, cursor: Document, told: Callable[[JsonObject], Awaitable[bool]], group: TaskGroup
     ) -> Slice:
         """Page after page; in `group` those after it are on their way."""
         source, data = run.source, cursor.data
-        coming, room = self._begun(run, data, group)
+        coming, ahead = self._begun(run, data, group)
+        stop = False
         while True:
             await coming.stored.wait()
-            room.release()
+            ahead.room.release()
             if coming.error is not None:
                 if data is not cursor.data:
                     cursor = await self._cursors.write(source, cursor, data)
@@ -193,7 +164,7 @@ class Pull:
                     raise coming.error
                 cursor = await self._cursors.write(source, cursor, restarted(cursor.data))
                 data = cursor.data
-                coming, room = self._begun(run, data, group)
+                coming, ahead = self._begun(run, data, group)
                 continue
             data = self._moved(data, coming)
             error = "the provider's pages lead back to where they began" if in_circle(data) else None
@@ -204,38 +175,46 @@ class Pull:
             coming = coming.following
             if coming.stored.is_set():
                 continue  # one write for both
-            stop = await told(data["run"]["counts"])
+            stop = stop or await told(data["run"]["counts"])
+            if stop:
+                ahead.fetching.cancel()
+                if coming.page is not None:
+                    continue  # what is stored counts
             cursor = await self._cursors.write(source, cursor, given_up(data) if stop else data)
             data = cursor.data
             if stop:
                 return _slice(data, done=False)
 
-    def _begun(self, run: _Run, data: JsonObject, group: TaskGroup) -> tuple[_Page, anyio.Semaphore]:
-        """The first page to come, and room for those that may be on their way at once."""
-        first, room = self._asked(run.source, data), anyio.Semaphore(_AHEAD)
-        group.start_soon(self._fetch, run, first, room, group)
-        return first, room
+    def _begun(self, run: Run, data: JsonObject, group: TaskGroup) -> tuple[Page, Ahead]:
+        """The first page to come, and those that may be on their way with it."""
+        first, ahead = self._asked(run.source, data), Ahead(anyio.Semaphore(_PAGES), anyio.CancelScope())
+        group.start_soon(self._fetch, run, first, ahead, group)
+        return first, ahead
 
-    async def _fetch(self, run: _Run, coming: _Page, room: anyio.Semaphore, group: TaskGroup) -> None:
+    async def _fetch(self, run: Run, coming: Page, ahead: Ahead, group: TaskGroup) -> None:
         """Page after page, each left to be stored. What that raises is kept with its page: what came before it counts first."""
-        before: _Page | None = None
-        while True:
-            await room.acquire()
-            coming.asked_at = self._clock.now()
-            try:
-                coming.page = await run.source.records.fetch(run.api, coming.fetch)
-            except Exception as error:  # noqa: BLE001 - raised by whoever takes the page
-                coming.error = error
-                coming.stored.set()
-                return
-            if coming.page.next is not None:
-                coming.following = self._next(coming, coming.page.next)
-            group.start_soon(self._stored, run, coming, before)
-            if coming.following is None:
-                return
-            before, coming = coming, coming.following
+        before: Page | None = None
+        with ahead.fetching:
+            while True:
+                await ahead.room.acquire()
+                coming.asked_at = self._clock.now()
+                try:
+                    page = await run.source.records.fetch(run.api, coming.fetch)
+                except Exception as error:  # noqa: BLE001 - raised by whoever takes the page
+                    coming.error = error
+                    coming.stored.set()
+                    return
+                if ahead.fetching.cancel_called:
+                    return  # whoever stopped us has counted what was there
+                coming.page = page
+                if page.next is not None:
+                    coming.following = self._next(coming, page.next)
+                group.start_soon(self._stored, run, coming, before)
+                if coming.following is None:
+                    return
+                before, coming = coming, coming.following
 
-    async def _stored(self, run: _Run, coming: _Page, before: _Page | None) -> None:
+    async def _stored(self, run: Run, coming: Page, before: Page | None) -> None:
         """Store a page that is here."""
         assert coming.page is not None
         try:
@@ -250,7 +229,7 @@ class Pull:
             coming.error = error
         coming.stored.set()
 
-    def _moved(self, data: JsonObject, coming: _Page) -> JsonObject:
+    def _moved(self, data: JsonObject, coming: Page) -> JsonObject:
         """The cursor behind a page that is stored."""
         assert coming.page is not None
         assert coming.counted is not None
@@ -267,7 +246,7 @@ class Pull:
             newest=_newest(page, coming.asked_at) if doubted(page.served_at, coming.asked_at) else None,
         )
 
-    def _asked(self, source: Source, data: JsonObject) -> _Page:
+    def _asked(self, source: Source, data: JsonObject) -> Page:
         run = data["run"]
         fetch = Fetch(
             kind=source.kind.name,
@@ -276,13 +255,13 @@ class Pull:
             limit=self._page_size,
             validator=run.get("ask") if run["cursor"] is None else None,
         )
-        return _Page(fetch, self._clock.now(), run["page"])
+        return Page(fetch, self._clock.now(), run["page"])
 
-    def _next(self, before: _Page, cursor: str) -> _Page:
+    def _next(self, before: Page, cursor: str) -> Page:
         fetch = Fetch(kind=before.fetch.kind, since=before.fetch.since, cursor=cursor, limit=self._page_size)
-        return _Page(fetch, self._clock.now(), before.number + 1)
+        return Page(fetch, self._clock.now(), before.number + 1)
 
-    async def _store(self, run: _Run, coming: _Page) -> _Counted:
+    async def _store(self, run: Run, coming: Page) -> Counted:
         """One page into the entities: its counts, and what was kept aside."""
         source, identity, page = run.source, run.identity, coming.page
         assert page is not None
@@ -319,7 +298,7 @@ class Pull:
         return counts, failures
 
     async def _patiently(
-        self, run: _Run, incoming: list[Incoming], asked_at: float, keys: Keys | None
+        self, run: Run, incoming: list[Incoming], asked_at: float, keys: Keys | None
     ) -> list[Stored | TooLarge]:
         source = run.source
 
@@ -365,7 +344,7 @@ class Pull:
             await self._intake.address(source.tenant_id, source.kind.name, source.connection.id, places)
 
 
-def _cursor_is_lost(coming: _Page, data: JsonObject) -> bool:
+def _cursor_is_lost(coming: Page, data: JsonObject) -> bool:
     """Page cursors expire: then the run begins again from its watermark, once."""
     refused = coming.page is None and isinstance(coming.error, Rejected | NotFound)
     return refused and coming.fetch.cursor is not None and not data["run"].get("restarted")

@@ -27,7 +27,7 @@ JsonObject = dict[str, Any]
 
 
 def begin(data: JsonObject, run: str = "run", **fields: Any) -> JsonObject:
-    wanted = {"query": "q", "full": False, "incremental": True, "since": None, "lag": 60.0, **fields}
+    wanted = {"query": "q", "full": False, "incremental": True, "since": None, "lag": 60.0, "limit": 100, **fields}
     return begun(data, run_id=run, **wanted)
 
 

@@ -1,7 +1,7 @@
 """How far a connection's pulls of one type are. Pure.
 
     {tenantId, connectionId, entityType, watermark?, validator?, queryHash?, run?, lease?, term, updatedAt}
-    run {id, since?, gap?, full, cursor?, page, askedAt, servedAt?, stamped?, validator?, counts, failures, circle, restarted?,
+    run {id, since?, gap?, full, limit?, cursor?, page, askedAt, servedAt?, stamped?, validator?, counts, failures, circle, restarted?,
          finished?, error?}
 
 The watermark is the provider's clock when it answered the first page of the last run that came to its end: ours is never
@@ -45,10 +45,19 @@ def blank(tenant_id: str, connection_id: str, entity_type: str) -> JsonObject:
 
 
 def begun(
-    data: JsonObject, *, run_id: str, query: str, full: bool, incremental: bool, since: float | None, lag: float
+    data: JsonObject,
+    *,
+    run_id: str,
+    query: str,
+    full: bool,
+    incremental: bool,
+    since: float | None,
+    lag: float,
+    limit: int,
 ) -> JsonObject:
     """The document with this run in it: as it was left, or new. `since`: asked for by a person. `lag`: seconds by which the watermark is
-    gone back, for providers whose clocks are coarse or whose lists are late. A provider that cannot be asked for changes is read whole."""
+    gone back, for providers whose clocks are coarse or whose lists are late. A provider that cannot be asked for changes is read whole.
+    `limit`: records of a page, and the run's to its end: where pages have numbers, others would begin at other records."""
     run = data.get("run")
     if run is not None and run["id"] == run_id:
         return data
@@ -68,6 +77,7 @@ def begun(
         "id": run_id,
         "since": start,
         "full": start is None,
+        "limit": limit,
         "cursor": None,
         "page": 0,
         "servedAt": None,

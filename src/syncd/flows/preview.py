@@ -131,6 +131,7 @@ class Preview:
             incremental=kind.incremental,
             since=wanted.since,
             lag=self._lag,
+            limit=RECORDS,
         )
         since: str | None = data["run"]["since"]
         return since

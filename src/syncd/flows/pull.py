@@ -103,7 +103,7 @@ class Pull:
         """Work until the run is over or `told`, which hears of the counts after every page, says to stop. Raises what providers and
         stores raise; the run then goes on from where it is. LeaseLost: somebody else goes on with it. Overloaded: another run has
         the type now."""
-        cursor = await self._cursors.claim(source)
+        cursor = await self._cursors.claim(source, limit=self._page_size)
         run = cursor.data["run"]
         if "finished" in run:
             return _slice(cursor.data, done=True)
@@ -252,13 +252,13 @@ class Pull:
             kind=source.kind.name,
             since=None if run["since"] is None else parse(run["since"]),
             cursor=run["cursor"],
-            limit=self._page_size,
+            limit=run.get("limit", self._page_size),
             validator=run.get("ask") if run["cursor"] is None else None,
         )
         return Page(fetch, self._clock.now(), run["page"])
 
     def _next(self, before: Page, cursor: str) -> Page:
-        fetch = Fetch(kind=before.fetch.kind, since=before.fetch.since, cursor=cursor, limit=self._page_size)
+        fetch = Fetch(kind=before.fetch.kind, since=before.fetch.since, cursor=cursor, limit=before.fetch.limit)
         return Page(fetch, self._clock.now(), before.number + 1)
 
     async def _store(self, run: Run, coming: Page) -> Counted:

@@ -44,8 +44,9 @@ class PullCursors:
         self._owner = owner
         self._lag = lag
 
-    async def claim(self, source: Source) -> Document:
-        """The cursor with the run in it, leased to us unless the run is finished. Raises Overloaded while another run has it."""
+    async def claim(self, source: Source, *, limit: int) -> Document:
+        """The cursor with the run in it, leased to us unless the run is finished; `limit`: records of a page, where it is new. Raises
+        Overloaded while another run has it."""
         connection, kind = source.connection, source.kind
         query = query_hash(connection.data.get("settings", {}), kind.name)
         for _ in range(_ATTEMPTS):
@@ -63,6 +64,7 @@ class PullCursors:
                 incremental=kind.incremental,
                 since=source.since,
                 lag=self._lag,
+                limit=limit,
             )
             if "finished" in data["run"]:
                 assert found is not None

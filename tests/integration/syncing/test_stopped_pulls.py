@@ -26,6 +26,25 @@ def single_records(settings: Settings) -> Settings:
     return settings.model_copy(update={"sync": settings.sync.model_copy(update={"page_size": 1})})
 
 
+@pytest.mark.parametrize("manner", ["page", "offset", "link"])
+async def test_a_pull_that_goes_on_under_another_page_size_reads_every_record(tmp_path: Path, manner: str) -> None:
+    clock = at_start()
+    double = telling(manner, clock)
+    async with double.serving():
+        for number in range(CONTACTS):
+            double.put("contact", number)
+        async with opened(tmp_path, clock, adjust=single_records) as world:
+            await world.connect("crm", double, "pull")
+            task = await world.task("crm")
+            await world.plan.queue_due()
+            [delivery] = await world.lease()
+            assert await world.flows.sync.handle(delivery.envelope, delivery.body, lambda: True) == Continue()
+        async with opened(tmp_path, clock) as world:
+            assert await world.flows.sync.handle(delivery.envelope, delivery.body, lambda: False) == DONE
+            assert await world.counts(task) == {"fetched": CONTACTS, "created": CONTACTS}
+            assert len(await world.entities()) == CONTACTS
+
+
 @pytest.mark.parametrize("manner", ["page", "link"])
 async def test_each_slice_counts_what_it_has_stored(tmp_path: Path, manner: str) -> None:
     clock = at_start()

@@ -97,6 +97,7 @@ async def test_a_reload_in_the_middle_of_a_pull_disturbs_nobody(
     assert told(result) == {"fetched": CONTACTS, "created": CONTACTS}
     assert_sums_up(result)
     assert set(pages_asked(crm).values()) == {1}, "no page twice"
+    assert {one.query["per_page"] for one in crm.log if one.method == "GET"} == {"100"}, "a run keeps its page size"
     await once_in(crm, mail, daemon)
     before = len(crm.log)
     assert await run(daemon, "crm", full=True) == {"fetched": CONTACTS, "unchanged": CONTACTS}

@@ -23,7 +23,10 @@ BACKENDS = ("embedded", "servicebus")
 QUEUES = ("sync-outbound", "sync-inbound", "another")
 #: The service's longest lock. What is held is renewed all the same, but a clock that jumps leaves no time for it.
 LOCK = 300.0
-PATIENCE = Patience(quick=0.3, quick_gap=0.06)
+#: Short, since the suite asks again for what has not come by then.
+PATIENCE = Patience(quick=0.15, quick_gap=0.04)
+#: For what each single lease is asked, whatever else the machine is doing.
+PATIENT = Patience(quick=10.0, quick_gap=2.0)
 
 
 class World(Protocol):
@@ -49,11 +52,13 @@ class Embedded:
 
 
 class ServiceBus:
-    def __init__(self, stack: AsyncExitStack, bus: ServiceBusDouble, clock: FrozenClock) -> None:
-        self._stack, self._bus, self._clock = stack, bus, clock
+    def __init__(self, stack: AsyncExitStack, bus: ServiceBusDouble, clock: FrozenClock, patience: Patience) -> None:
+        self._stack, self._bus, self._clock, self._patience = stack, bus, clock, patience
 
     async def open(self) -> Queue:
-        self.queue: Queue = await self._stack.enter_async_context(opened(self._bus.connection_string, self._clock))
+        self.queue: Queue = await self._stack.enter_async_context(
+            opened(self._bus.connection_string, self._clock, self._patience)
+        )
         return self.queue
 
     async def crash(self) -> Queue:
@@ -63,8 +68,10 @@ class ServiceBus:
         return await self.open()
 
 
-def opened(connection_string: str, clock: Clock) -> contextlib.AbstractAsyncContextManager[Queue]:
-    return open_service_bus(connection_string=connection_string, queues=QUEUES, clock=clock, patience=PATIENCE)
+def opened(
+    connection_string: str, clock: Clock, patience: Patience = PATIENCE
+) -> contextlib.AbstractAsyncContextManager[Queue]:
+    return open_service_bus(connection_string=connection_string, queues=QUEUES, clock=clock, patience=patience)
 
 
 def specs(lock: float = LOCK) -> list[QueueSpec]:
@@ -74,7 +81,9 @@ def specs(lock: float = LOCK) -> list[QueueSpec]:
 
 
 @contextlib.asynccontextmanager
-async def world(backend: str, directory: Path, clock: FrozenClock) -> AsyncIterator[World]:
+async def world(
+    backend: str, directory: Path, clock: FrozenClock, *, patience: Patience = PATIENCE
+) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         if backend == "embedded":
             embedded = Embedded(stack, directory, clock)
@@ -82,7 +91,7 @@ async def world(backend: str, directory: Path, clock: FrozenClock) -> AsyncItera
             yield embedded
         else:
             bus = await stack.enter_async_context(service_bus(queues=specs(), clock=clock))
-            servicebus = ServiceBus(stack, bus, clock)
+            servicebus = ServiceBus(stack, bus, clock, patience)
             await servicebus.open()
             yield servicebus
 

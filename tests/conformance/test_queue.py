@@ -13,7 +13,7 @@ import pytest
 from syncd.domain.messages import Envelope, Lane
 from syncd.ports.queue import Complete, Delivery, Message, Next, Queue, Release
 from syncd.testing.clock import FrozenClock
-from tests.conformance.queues import BACKENDS, World, apart, world
+from tests.conformance.queues import BACKENDS, PATIENT, World, apart, world
 
 Q = "sync-outbound"
 
@@ -208,16 +208,21 @@ async def test_inside_a_lane_the_oldest_due_comes_first(queue: Queue, clock: Fro
     assert names(await lease(queue)) == ["a", "b", "c", "d"]
 
 
-async def test_lanes_share_by_eight_four_one_while_all_wait_and_starve_nobody(queue: Queue) -> None:
-    if not queue.capabilities.priority_lanes:
-        return
-    lanes: tuple[Lane, ...] = ("low", "normal", "high")
-    await queue.send(Q, [message(lane, lane=lane) for lane in lanes for _ in range(60)])
-    for size in (13, 1):
-        got: Counter[str] = Counter()
-        for _ in range(26 // size):
-            got.update(names(await lease(queue, size)))
-        assert got == {"high": 16, "normal": 8, "low": 2}
+@pytest.mark.parametrize("name", BACKENDS)
+async def test_lanes_share_by_eight_four_one_while_all_wait_and_starve_nobody(
+    name: str, tmp_path: Path, clock: FrozenClock
+) -> None:
+    async with world(name, tmp_path, clock, patience=PATIENT) as backend:
+        queue = backend.queue
+        if not queue.capabilities.priority_lanes:
+            return
+        lanes: tuple[Lane, ...] = ("low", "normal", "high")
+        await queue.send(Q, [message(lane, lane=lane) for lane in lanes for _ in range(60)])
+        for size in (13, 1):
+            got: Counter[str] = Counter()
+            for _ in range(26 // size):
+                got.update(names(await lease(queue, size)))
+            assert got == {"high": 16, "normal": 8, "low": 2}
 
 
 async def test_an_id_is_absorbed_within_its_window_even_after_it_was_done(queue: Queue, clock: FrozenClock) -> None:
@@ -294,7 +299,7 @@ async def test_a_handler_that_blocks_the_loop_for_two_lock_times_keeps_its_lease
 ) -> None:
     async with apart(name, tmp_path, lock) as queue:
         await queue.send(Q, [message()])
-        [delivery] = await queue.lease(Q, 1, duration=lock)
+        [delivery] = await queue.lease(Q, 1, duration=lock, wait=60.0)
         until = time.perf_counter() + 2 * lock
         while time.perf_counter() < until:  # a CPU-bound handler: the loop cannot run anything
             pass

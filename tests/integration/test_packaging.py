@@ -30,7 +30,8 @@ NO_INDEX = re.compile(
     r"Max retries exceeded|NewConnectionError|Temporary failure in name resolution|Network is unreachable"
 )
 
-pytestmark = pytest.mark.slow
+#: The build asks a package index, which takes its time.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True)

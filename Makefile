@@ -38,10 +38,11 @@ test: $(VENV)/.dev ## the whole suite, with the gate of 90 % of lines
 	@mkdir -p build/coverage && rm -f build/coverage/data*
 	@COVERAGE_FILE="$(CURDIR)/build/coverage/data" $(BIN)/python -m pytest --cov --cov-report=term $(PYTEST)
 
-chaos: $(VENV)/.dev ## 200 random kill -9 under webhooks, and under pulls and pushes, about half an hour; then the end of the world before and after every port call, on Azure's doubles as well, which takes longer (CHAOS_KILLS=1000, CHAOS_SEED=the one that was printed)
-	@.ci/prerequisites cc
+chaos: $(VENV)/.dev ## 200 random kill -9 under webhooks, and under pulls and pushes, about half an hour; each service failing in turn, the broker for a minute; then the end of the world before and after every port call, on Azure's doubles as well, which takes longer (CHAOS_KILLS=1000, CHAOS_SEED=the one that was printed)
+	@.ci/prerequisites cc redis-server node npm
 	@CHAOS_KILLS=$${CHAOS_KILLS:-200} $(BIN)/python -m pytest -q -s tests/acceptance/test_kills.py tests/acceptance/test_sync_kills.py \
 		tests/acceptance/test_sync_limits.py $(PYTEST)
+	@BROKER_AWAY=60 $(BIN)/python -m pytest -q -s tests/acceptance/test_faults.py $(PYTEST)
 	@CRASH_POINTS=all $(BIN)/python -m pytest -q tests/integration -k '(azure or embedded) and (crash or kill)' -o timeout=3600 $(PYTEST)
 
 soak: $(VENV)/.dev ## 800 worlds of random edits on two systems, about ten minutes (SIMULATIONS=200 for each pair and rule, SIMULATION_SEED=1)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 from syncd.bootstrap.generation import Generation, Surroundings, build_generation
 from syncd.bootstrap.jobs import PLANNER, planner_wakeup, wakeups
 from syncd.bootstrap.ports import Ports
 from syncd.bootstrap.secrets import secrets_in
-from syncd.domain.errors import Invalid, SyncdError
+from syncd.domain.errors import Failure, Invalid, SyncdError
 from syncd.domain.jsontypes import JsonObject
 from syncd.domain.secrets import Secret
 from syncd.flows.overlay import Overlay
@@ -20,6 +21,9 @@ from syncd.settings import Loaded, diff, shadowed_changes
 from syncd.settings.effective import effective_json
 from syncd.telemetry.log import Logs
 from syncd.telemetry.observe import Telemetry
+
+#: Between two looks at an overlay that could not be read at the start. Seconds.
+OVERLAY_PAUSE = 2.0
 
 
 @dataclass(slots=True)
@@ -33,6 +37,8 @@ class Control:
     ticker: Ticker
     around: Surroundings | None = None
     generation: Generation | None = None
+    overlay_unread: bool = False
+    """The documents were away at the start, and with them the stored overlay."""
 
     @property
     def current(self) -> Generation:
@@ -79,6 +85,16 @@ class Control:
         self.telemetry.observe("reload_ok", **report)
         return report
 
+    async def read_overlay(self) -> None:
+        """For the supervisor, where the start went on without the overlay: take it up as soon as it can be read."""
+        while self.overlay_unread:
+            await self.ports.clock.sleep(OVERLAY_PAUSE)
+            with suppress(SyncdError):  # the documents are away still; what else is wrong has been told by the reload
+                await Overlay(documents=self.ports.documents, clock=self.ports.clock).current()
+                await self.reload()
+                self.overlay_unread = False
+        await asyncio.Event().wait()
+
     def take(self, generation: Generation) -> None:
         """Nothing here can fail: from now on requests and units begin with this generation."""
         assert self.around is not None
@@ -94,9 +110,17 @@ class Control:
         self.ticker.assign([*wakeups(generation.jobs, self.around.ticks), planner_wakeup(generation.planner)])
 
 
-async def with_overlay(loaded: Loaded, ports: Ports, board: HealthBoard) -> Loaded:
-    """The stored overlay on top. One that has become wrong must not keep the daemon down: it is left out, and health says so."""
-    overlaid = await Overlay(documents=ports.documents, clock=ports.clock).current()
+async def with_overlay(loaded: Loaded, control: Control) -> Loaded:
+    """The stored overlay on top. One that has become wrong, or cannot be read now, must not keep the daemon down: it is left out, and
+    health says so."""
+    ports, board = control.ports, control.board
+    try:
+        overlaid = await Overlay(documents=ports.documents, clock=ports.clock).current()
+    except Failure as error:
+        control.overlay_unread = True
+        board.last_reload_error = f"the stored overlay could not be read yet: {error}"
+        ports.observe("overlay_left_out", version=None, error=str(error))
+        return await with_vault(loaded, ports)
     try:
         if overlaid.values:
             loaded = loaded.again(overlay=overlaid.values, overlay_version=overlaid.version)

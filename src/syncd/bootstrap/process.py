@@ -125,6 +125,8 @@ class Built:
         services = [("loop watch", self.loop_watch.run), ("queue gauges", self.gauges.run)]
         if control.ports.spooling is not None:
             services.append(("webhook spool", control.ports.spooling.run))
+        if control.overlay_unread:
+            services.append(("overlay", control.read_overlay))
         timeout = watchdog_timeout(os.environ, pid=os.getpid())
         if timeout is not None:
             watchdog = Watchdog(
@@ -206,7 +208,7 @@ async def build_daemon(
             extra_handlers=extra_handlers or {},
             extra_jobs=tuple(extra_jobs),
         )
-        control.take(build_generation(1, await with_overlay(loaded, ports, board), control.around))
+        control.take(build_generation(1, await with_overlay(loaded, control), control.around))
         names = tuple(settings.queues)
         gauges = QueueGauges(
             queue=ports.queue,

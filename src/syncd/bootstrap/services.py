@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
     from syncd.ports.vault import Vault
 
 Value = TypeVar("Value")
+
+#: What brings the SDK of each service that is opened after the documents, in that order.
+_SDKS = {
+    "servicebus": "syncd.adapters.azure.servicebus.assembly",
+    "keyvault": "syncd.adapters.azure.keyvault",
+    "redis": "syncd.adapters.redis.limiter",
+    "blob": "syncd.adapters.azure.blob",
+}
 
 
 class Namespace(TypedDict):
@@ -43,6 +53,7 @@ class Services:
     async def documents(self) -> CosmosDocuments:
         from syncd.adapters.azure.cosmos.checking import open_cosmos
 
+        self._import_ahead()
         return await self._stack.enter_async_context(open_cosmos(**await self.cosmos()))
 
     async def cosmos(self) -> Place:
@@ -57,6 +68,13 @@ class Services:
             "clock": self._clock,
             "observe": self._observe,
         }
+
+    def _import_ahead(self) -> None:
+        """The other SDKs take as long as the first answers of an account that is a network away: half a second each."""
+        given = self._settings.backend
+        chosen = (given.queue, given.vault, given.limiter, given.blobs)
+        importing = asyncio.to_thread(_import, [_SDKS[name] for name in chosen if name in _SDKS])
+        self._stack.push_async_callback(asyncio.wait, {asyncio.create_task(importing)})
 
     async def queue(self) -> BrokerQueue:
         from syncd.adapters.azure.servicebus.opening import open_service_bus
@@ -158,6 +176,14 @@ def _set(value: Value | None) -> Value:
     """What the configuration was refused without."""
     assert value is not None
     return value
+
+
+def _import(modules: Sequence[str]) -> None:
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            return  # whoever needs it says what is missing
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """The services behind the daemons of a test: none, or doubles of Azure's, a set of their own for each data directory.
 
-One test asks for nothing: `make test` runs it on the embedded backend, and on Azure too unless it is marked `embedded`.
+A test asks for nothing: `make test` runs it on the embedded backend, and on Azure too where it is marked `both`; with
+`--backend azure` all run there but those marked `embedded`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How far a connection's pulls of one type are. Pure.
 
     {tenantId, connectionId, entityType, watermark?, validator?, queryHash?, run?, lease?, term, updatedAt}
-    run {id, since?, gap?, full, limit?, cursor?, page, askedAt, servedAt?, stamped?, validator?, counts, failures, circle, restarted?,
+    run {id, since?, gap?, full, limit?, cursor?, page, askedAt, servedAt?, stamped?, validator?, counts, failures, circle, shown?, restarted?,
          finished?, error?}
 
 The watermark is the provider's clock when it answered the first page of the last run that came to its end: ours is never
@@ -26,6 +26,7 @@ COUNTS = ("fetched", "created", "updated", "unchanged", "deleted", "duplicates",
 MOST_FAILURES = 100
 #: A holder that is not heard of for so long has died. Seconds; each page renews it.
 LEASE = 90.0
+_NO_ROUND: list[Json] = [None, 1, 0, 0, 0]
 #: A provider's Date is believed up to so far ahead of our clock. Local time under the name of GMT is off by an hour or more. Seconds.
 _AHEAD = 600.0
 
@@ -84,7 +85,7 @@ def begun(
         "ask": validator,
         "counts": dict.fromkeys(COUNTS, 0),
         "failures": [],
-        "circle": [None, 1, 0, False],
+        "circle": _NO_ROUND,
     }
     if gap:
         run["gap"] = True
@@ -115,8 +116,10 @@ def advanced(
     now: float,
     asked_at: float | None = None,
     newest: float | None = None,
+    shows: str | None = None,
 ) -> JsonObject:
-    """After a page is stored. `asked_at` and `newest` matter where `doubted`: when the page was asked for, by our clock, and the
+    """After a page is stored. `shows`: a text that is the same for the same objects at the same times; None of a page without any.
+    `asked_at` and `newest` matter where `doubted`: when the page was asked for, by our clock, and the
     latest time of change in it, by the provider's."""
     run = dict(data["run"])
     run["counts"] = {name: run["counts"][name] + counts.get(name, 0) for name in COUNTS}
@@ -133,6 +136,7 @@ def advanced(
     run["page"] += 1
     run["cursor"] = following
     run["circle"] = _round(run["circle"], following)
+    run["shown"] = _round(run.get("shown", _NO_ROUND), None if following is None else shows)
     lease = {**data["lease"], "until": iso(now + LEASE)}
     return {**data, "run": run, "lease": lease, "updatedAt": iso(now)}
 
@@ -144,22 +148,26 @@ def doubted(served_at: float | None, asked_at: float) -> bool:
 
 
 def in_circle(data: JsonObject) -> bool:
-    """Do the pages lead back to one that was there?"""
-    return bool(data["run"]["circle"][3])
+    """Do the pages lead back to one that was there, by where they lead or by what they show? A system that does not heed what page it
+    is asked for leads on for ever. Objects that move while they are read may fill one page twice, but not three times at the same
+    distance."""
+    run = data["run"]
+    return bool(run["circle"][3] or run.get("shown", _NO_ROUND)[3] > 1)
 
 
 def _round(circle: list[Json], following: str | None) -> list[Json]:
-    """[remembered page, steps until the next is remembered, steps since, met again]: Brent's way of finding a circle with one page in
-    memory (https://maths-people.anu.edu.au/~brent/pub/pub051.html). Any circle is met after a few rounds at most."""
+    """[remembered page, steps until the next is remembered, steps since, times met again, after how many steps each time]: Brent's way
+    of finding a circle with one page in memory (https://maths-people.anu.edu.au/~brent/pub/pub051.html). Any circle is met after a few
+    rounds at most."""
     if following is None:
         return circle
-    saved, power, steps, _ = circle
+    saved, power, steps, met, gap = circle if len(circle) == 5 else (*circle, 0)
     mark = digest(following)
     if mark == saved:
-        return [saved, power, steps, True]
+        return [saved, power, 0, met + 1 if steps == gap else 1, steps]
     if steps + 1 >= power:
-        return [mark, power * 2, 0, False]
-    return [saved, power, steps + 1, False]
+        return [mark, power * 2, 0, 0, 0]
+    return [saved, power, steps + 1, met, gap]
 
 
 def restarted(data: JsonObject) -> JsonObject:
@@ -170,7 +178,8 @@ def restarted(data: JsonObject) -> JsonObject:
         "page": 0,
         "counts": dict.fromkeys(COUNTS, 0),
         "failures": [],
-        "circle": [None, 1, 0, False],
+        "circle": _NO_ROUND,
+        "shown": _NO_ROUND,
         "ask": None,
         "stamped": None,
         "restarted": True,

@@ -244,6 +244,7 @@ class Pull:
             now=self._clock.now(),
             asked_at=coming.asked_at,
             newest=_newest(page, coming.asked_at) if doubted(page.served_at, coming.asked_at) else None,
+            shows="\n".join(f"{one.external_id} {one.updated_at}" for one in page.records) or None,
         )
 
     def _asked(self, source: Source, data: JsonObject) -> Page:

@@ -47,6 +47,31 @@ async def test_pages_that_lead_in_a_circle_end_the_run_with_an_error_and_keep_wh
     assert "watermark" not in await cursor(world)
 
 
+@pytest.mark.parametrize("around", [1, 2, 3])
+async def test_pages_of_the_same_objects_under_ever_new_tokens_end_the_run_with_an_error(
+    world: World, around: int
+) -> None:
+    def serve(request: web.Request) -> web.Response:
+        number = int(request.query.get("after", "0"))
+        shown = [thing(2 * (number % around)), thing(2 * (number % around) + 1)]
+        return web.json_response({"data": shown, "next": str(number + 1)})
+
+    async with liar(world, serve) as system:
+        _, result = await pulled(world)
+    assert result["status"] == "failed"
+    assert "lead back" in result["errorMessage"]
+    assert len(system.asked) < 20 * around
+    assert len(await world.entities()) == 2 * around
+    assert "watermark" not in await cursor(world)
+
+
+async def test_a_page_that_comes_twice_because_objects_moved_is_no_circle(world: World) -> None:
+    again = [thing(1), thing(2)]
+    async with liar(world, pages(again, again, [thing(3)], [], [], [], again, [thing(4)])):
+        counts, result = await pulled(world)
+    assert (result["status"], counts["created"], counts["fetched"]) == ("succeeded", 4, 8)
+
+
 @pytest.mark.parametrize(
     ("serve", "bin_name", "reason"),
     [

@@ -149,7 +149,7 @@ async def test_interrupted_at_any_point_it_leaves_nothing_behind(tmp_path: Path,
 
 async def test_a_demo_that_is_itself_killed_takes_its_children_with_it(tmp_path: Path) -> None:
     process = await demo(tmp_path, *SMALL)
-    await until(process.stderr, "4. kill -9")
+    await until(process.stderr, "3. All at once")
 
     async def sending() -> bool:
         return any("sender" in child for child in children(tmp_path))

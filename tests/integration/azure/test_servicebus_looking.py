@@ -35,7 +35,7 @@ async def replica(
         connection_string=bus.connection_string,
         queues=[Q],
         clock=SystemClock(),
-        patience=replace(PATIENCE, unused=unused),
+        patience=replace(PATIENCE, unused=unused, count=20.0),
         administration=counted,
         ca_file=admin.ca_file if admin else None,
     ) as queue:
@@ -65,10 +65,16 @@ async def test_looking_takes_no_connection_of_its_own_where_messages_are_taken()
         assert await queue.settle([Complete(one)]) == [True]
 
 
-async def test_a_replica_that_takes_nothing_connects_once_to_look_and_leaves_when_nobody_looks_any_more() -> None:
-    async with laned() as bus, replica(bus, unused=1.0) as queue:
-        await asyncio.gather(queue.depth(Q), queue.peek(Q), queue.depth(Q))
+async def test_a_replica_that_takes_nothing_connects_once_to_look() -> None:
+    async with laned() as bus, replica(bus) as queue:
+        for _ in range(2):
+            await asyncio.gather(queue.depth(Q), queue.peek(Q), queue.depth(Q))
         assert connections(bus) == len(LANES)
+
+
+async def test_a_replica_that_takes_nothing_leaves_when_nobody_looks_any_more() -> None:
+    async with laned() as bus, replica(bus, unused=0.1) as queue:
+        await queue.depth(Q)
         await bus.until("close", len(LANES))
         bus.put(Q, b"{}", properties=OURS)
         assert (await queue.depth(Q)).ready == 1
@@ -100,11 +106,15 @@ async def test_looking_neither_ends_a_long_poll_nor_waits_for_it() -> None:
 
 
 async def test_dead_letters_are_looked_for_through_connections_that_stay_while_somebody_comes() -> None:
-    async with laned() as bus, replica(bus, unused=2.0) as queue:
+    async with laned() as bus, replica(bus) as queue:
+        for _ in range(2):
+            assert await queue.dead_letters(Q) == []
+        assert connections(bus) == len(LANES)
+
+
+async def test_the_connections_to_dead_letters_are_closed_where_nobody_comes_any_more() -> None:
+    async with laned() as bus, replica(bus, unused=0.1) as queue:
         assert await queue.dead_letters(Q) == []
-        before = connections(bus)
-        assert await queue.dead_letters(Q) == []
-        assert connections(bus) == before == len(LANES)
         await bus.until("close", len(LANES))
 
 

@@ -156,7 +156,7 @@ class Assembly:
         self._patience = patience
         self._wire = Wire(sender=sender)
         self._lanes = lanes
-        self._counting = Counting(address.administration_client())
+        self._counting = Counting(address.administration_client(), timeout=patience.count)
         self._consumers = {queue: self._consumer(queue, entity) for queue, entity in names.items()}
         self._sendings = {queue: self._sending(entity) for queue, entity in names.items()}
         self._browsers = {queue: self._browser(consumer) for queue, consumer in self._consumers.items()}

@@ -71,11 +71,14 @@ class Browser:
         self._idling = Idling(unused, consumer.leave)
 
     def _links(self) -> dict[Lane, Link]:
-        self._idling.used()
         return {source.lane: source.link for source in self._consumer.sources}
 
     async def peek(self, limit: int, after: str | None) -> list[Peeked]:
         """Raises Unavailable for an entity that requires sessions: its receivers see one at a time."""
+        with self._idling.used():
+            return await self._peek(limit, after)
+
+    async def _peek(self, limit: int, after: str | None) -> list[Peeked]:
         found: list[Peeked] = []
         first, start = _position(after)
         for lane, link in self._from(first):
@@ -90,9 +93,10 @@ class Browser:
         return found
 
     async def depth(self, at_most: int) -> Depth:
-        counts = await asyncio.gather(
-            *(self._count(lane, link, min(COUNTED, at_most)) for lane, link in self._links().items())
-        )
+        with self._idling.used():
+            counts = await asyncio.gather(
+                *(self._count(lane, link, min(COUNTED, at_most)) for lane, link in self._links().items())
+            )
         hidden = any(count.hidden for count in counts)
         ready, scheduled = sum(count.ready for count in counts), sum(count.scheduled for count in counts)
         oldest = min((count.oldest for count in counts if count.oldest is not None), default=None)

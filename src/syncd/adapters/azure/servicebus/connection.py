@@ -61,6 +61,8 @@ class Patience:
     """How long a lane is asked for all that is wanted, before one message is awaited in a long poll."""
     unasked: float = 2.0
     """What is leased ahead is released when nobody has asked for so long."""
+    count: float = 2.0
+    """How long the administration API may take to count an entity's messages: somebody waits for a page."""
     unused: float = 150.0
     """A connection through which somebody only looked now and then is closed after so long: more than two rounds of maintenance."""
 

@@ -18,8 +18,6 @@ from azure.core.exceptions import AzureError, ResourceNotFoundError
 if TYPE_CHECKING:
     from azure.servicebus.aio.management import ServiceBusAdministrationClient
 
-#: One request: somebody waits for a page. Seconds.
-TIMEOUT = 2.0
 #: After a refusal or a failure nobody asks for so long. Seconds.
 PAUSE = 600.0
 
@@ -33,10 +31,11 @@ class Counted:
 
 
 class Counting:
-    """On the I/O thread, except for making it. `make`: None where there is no such API."""
+    """On the I/O thread, except for making it. `make`: None where there is no such API. `timeout`: seconds of one request."""
 
-    def __init__(self, make: Callable[[], ServiceBusAdministrationClient] | None) -> None:
+    def __init__(self, make: Callable[[], ServiceBusAdministrationClient] | None, *, timeout: float) -> None:
         self._make = make
+        self._timeout = timeout
         self._client: ServiceBusAdministrationClient | None = None
         self._refused_until = -math.inf
 
@@ -47,7 +46,7 @@ class Counting:
         if self._client is None:
             self._client = self._make()
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(self._timeout):
                 found = await self._client.get_queue_runtime_properties(entity)
             active, scheduled, dead = (
                 found.active_message_count,

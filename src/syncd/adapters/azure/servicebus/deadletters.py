@@ -45,12 +45,17 @@ class Graveyard:
         self._idling = Idling(patience.unused, self._leave)
 
     async def lease(self, limit: int) -> list[DeadLetter]:
-        """All lanes are looked through at the same time, each for its share."""
-        self._idling.used()
-        links = self._links[:limit]
+        """All lanes are looked through at the same time, each for its share; one after the other for fewer than there are lanes."""
+        groups = [self._links] if limit >= len(self._links) else [[one] for one in self._links]
+        with self._idling.used():
+            for links in groups:
+                if found := await self._lease_of(links, limit // len(links)):
+                    return found
+        return []
+
+    async def _lease_of(self, links: Sequence[tuple[Lane, str, Link]], limit: int) -> list[DeadLetter]:
         answers = await asyncio.gather(
-            *(self._lease(lane, entity, link, limit // len(links)) for lane, entity, link in links),
-            return_exceptions=True,
+            *(self._lease(lane, entity, link, limit) for lane, entity, link in links), return_exceptions=True
         )
         found: list[DeadLetter] = []
         failure: BaseException | None = None

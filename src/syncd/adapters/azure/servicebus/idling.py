@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class Idling:
-    """On the I/O thread. `leave` is called `seconds` after the last use."""
+    """On the I/O thread. `leave` is called when nobody has used them for `seconds`."""
 
     def __init__(self, seconds: float, leave: Callable[[], None]) -> None:
         self._seconds = seconds
         self._leave = leave
+        self._users = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def used(self) -> None:
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        self._users += 1
         self.stop()
-        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._leave)
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._timer = asyncio.get_running_loop().call_later(self._seconds, self._leave)
 
     def stop(self) -> None:
         if self._timer is not None:

@@ -11,7 +11,8 @@ the outcome is known; `tried` says that a call was begun whose end nobody has wr
 person has looked and says: go on. `creates` counts those whose end is known: what is made anew after a deletion has another key.
 
 An object to update that is not there may have been deleted, or hidden from us for a while, and only a person knows: the debt is held as
-`gone`. Replayed, it is made `anew` under a key of its own, and the id that it had becomes a `former` one; dropped, the link is `quiet`
+`gone`. Replayed, it is looked for again, and if it is still not there it is made `anew` under a key of its own, and the id that it had becomes a
+`former` one; dropped, the link is `quiet`
 until the object is seen there again. Until it is made nothing is forgotten, so that an object that shows itself ends either.
 """
 
@@ -243,9 +244,13 @@ def given_back(
     tried: bool,
     error: str | None,
     tag: str | None = None,
+    seen: bool = False,
 ) -> JsonObject:
-    """The lease is over and the debt stands; not to be looked at before `due`. `tried`: a create that may have been made."""
+    """The lease is over and the debt stands; not to be looked at before `due`. `tried`: a create that may have been made. `seen`: what
+    was to be made anew is there."""
     link = _link(entity, connection_id)
+    if seen and link.pop("gone", None) is not None:
+        link.pop("create", None)
     link.pop("push", None)
     link.pop("due", None)
     if owes(link) and due > now:

@@ -233,11 +233,11 @@ class Push:
     async def _reread(self, leased: Leased, envelope: Envelope) -> Outcome | None:
         """Somebody changed the object there: merge it, then push what is still owed."""
         kind, wanted = leased.target.kind, leased.wanted
-        assert wanted.external_id is not None
+        assert leased.there is not None
         try:
-            record = await leased.target.records.read(self._api(leased.target, envelope), kind.name, wanted.external_id)
+            record = await leased.target.records.read(self._api(leased.target, envelope), kind.name, leased.there)
         except SyncdError as error:
-            return await self._failed(leased, error, envelope)
+            return await self._failed(leased, error, envelope, sent=False)
         if record is None and wanted.operation == "update":
             return await self._gone(leased, envelope)
         now = self._clock.now()
@@ -253,7 +253,7 @@ class Push:
                     pushing=True,
                 )
             except SyncdError as error:
-                return await self._failed(leased, error, envelope)
+                return await self._failed(leased, error, envelope, sent=False)
         # Given back last: a tag that is known before what it stands for is merged would let the next write over it.
         await self._ledger.give_back(
             leased.document.id,
@@ -264,6 +264,7 @@ class Push:
             tried=False,
             error=None,
             tag=None if record is None else record.version,
+            seen=record is not None,
         )
         return None
 
@@ -284,9 +285,10 @@ class Push:
             leased.document.id, leased.connection_id, park, envelope, term=leased.term, tried=False, gone=gone
         )
 
-    async def _failed(self, leased: Leased, error: SyncdError, envelope: Envelope) -> Outcome:
+    async def _failed(self, leased: Leased, error: SyncdError, envelope: Envelope, *, sent: bool = True) -> Outcome:
+        """`sent`: the call that failed was the one that writes."""
         now = self._clock.now()
-        creating = leased.wanted.operation == "create"
+        creating = sent and leased.wanted.operation == "create"
         tried = creating and (error.maybe_processed or (leased.tried and leased.target.kind.creates != "blind"))
         outcome = outcome_of(
             error,

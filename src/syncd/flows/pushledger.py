@@ -205,17 +205,20 @@ class PushLedger:
         tried: bool,
         error: str | None,
         tag: str | None = None,
+        seen: bool = False,
         settles: float | None = None,
     ) -> None:
         """The lease is over and the debt stands. Nothing where the lease is not ours any more. `tag`: of the state that was just
-        read and merged, for the next conditional write. `settles`: of a create that may have been made, when that is known at the
+        read and merged, for the next conditional write; `seen`: one was, so nothing is to be made anew. `settles`: of a create that may have been made, when that is known at the
         latest, Unix seconds; None: not by itself."""
 
         def change(entity: JsonObject) -> JsonObject | None:
             if not is_mine(entity, connection_id, term):
                 return None
             now = self._clock.now()
-            return given_back(entity, connection_id, now=now, due=due, hop=hop, tried=tried, error=error, tag=tag)
+            return given_back(
+                entity, connection_id, now=now, due=due, hop=hop, tried=tried, error=error, tag=tag, seen=seen
+            )
 
         await self._changed(entity_id, connection_id, change, tried=tried, settles=settles)
 

@@ -45,8 +45,17 @@ class Leased:
         return self.target.connection.id
 
     @property
+    def there(self) -> str | None:
+        """The id of the object that is to be written, or that was there and is to be made anew."""
+        known: str | None = self.document.data["externalIds"].get(self.connection_id)
+        return self.wanted.external_id or known
+
+    @property
     def unseen(self) -> bool:
-        """It could be written on a condition, and nothing is known to put there."""
+        """To be looked at first: it could be written on a condition, and nothing is known to put there; or it was not there when it
+        was written last, which a person may have mended since."""
+        if self.document.data["links"][self.connection_id].get("gone") == "anew":
+            return not self.tried
         return self.wanted.operation != "create" and self.target.kind.conditional and self.wanted.tag is None
 
     @property
@@ -54,10 +63,11 @@ class Leased:
         """For the person who must say what is to become of an object that is not there: what their word will do."""
         what = f"{self.target.kind.name} {self.wanted.external_id}: it is not there (any more), or is hidden from us. "
         if self.target.kind.can("create"):
-            return (
-                what + "Replay makes it there anew. Drop leaves it so: it is told nothing until it is seen there again"
+            return what + (
+                "Replay looks again, and makes it anew if it is still not there. Drop leaves it so: it is told nothing until it is "
+                "seen there again"
             )
-        return what + "None can be made there. Replay looks for it once more. Drop gives this change up"
+        return what + "None can be made there. Replay looks again. Drop gives this change up"
 
     def as_known(self, record: Record) -> bool:
         """Is what shall be deleted still what we knew when it was? Only a change there since then is worth more than the deletion."""

@@ -80,7 +80,7 @@ async def test_the_person_is_told_what_replay_and_drop_will_do(world: World, crm
     parked = await waiting(world)
     assert parked.data["bin"] == "tenant_must_act"
     assert f"contact {there}: it is not there" in parked.data["reason"]
-    assert "Replay makes it there anew" in parked.data["reason"]
+    assert "Replay looks again, and makes it anew" in parked.data["reason"]
     assert "Drop leaves it so" in parked.data["reason"]
     assert (await entity(world)).data["links"]["crm"]["held"]["reason"] == parked.data["reason"]
 
@@ -172,6 +172,29 @@ async def test_one_that_was_only_hidden_ends_the_wait_by_showing_itself(world: W
     await world.flows.parked.replay((await waiting(world)).id)
     await world.work()
     assert list(crm.live()) == [there]
+
+
+async def test_one_that_is_back_when_its_push_is_replayed_is_no_second_one(world: World, crm: Telling) -> None:
+    there = await missed(world, crm)
+    brought_back(crm, there, {"mail": "theirs@example.com"})
+    crm.told.clear()  # and nobody says so
+    await world.flows.parked.replay((await waiting(world)).id)
+    await world.work()
+    assert crm.live() == {there: {"name": "Edited", "mail": "theirs@example.com"}}
+    found = await entity(world)
+    assert found.data["externalIds"] == {"crm": there}
+    assert not {"gone", "create", "former"} & found.data["links"]["crm"].keys()
+    assert "dirtySince" not in found.data
+
+
+async def test_what_cannot_be_looked_for_just_now_is_not_taken_for_made(world: World, crm: Telling) -> None:
+    there = await missed(world, crm)
+    await world.flows.parked.replay((await waiting(world)).id)
+    crm.faults.append(Fault(status=500))
+    await world.work()
+    assert (await world.flows.parked.list(Filter())).items == []
+    assert [one["name"] for one in crm.live().values()] == ["Edited"]
+    assert list(crm.live()) != [there]
 
 
 async def test_what_is_made_anew_and_not_answered_is_there_once(world: World, crm: Telling) -> None:

@@ -207,6 +207,8 @@ async def opened(
     **fields: Any,
 ) -> AsyncIterator[World]:
     """A world on what is kept in `directory`, by the embedded backend unless another is given; with a crash, one that ends."""
+    if backend is not None:  # a first send connects, which on a busy machine takes longer than a sender would wait
+        fields.setdefault("given", {"enqueue_timeout": 30.0})
     async with (backend or Embedded()).opened(directory, clock, crash or CrashAt()) as kept:
         yield World(
             documents=kept.documents, queue=kept.queue, blobs=kept.blobs, vault=kept.vault, clock=clock, **fields

@@ -11,7 +11,7 @@ import pytest
 from tests.acceptance.process import Daemon
 from tests.acceptance.reading import events, parked
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 ISSUE = b'{"action":"opened","issue":{"id":%d,"number":%d,"title":"a canary"},"repository":{"id":7}}'
 

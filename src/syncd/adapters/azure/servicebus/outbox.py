@@ -123,9 +123,7 @@ class Outbox:
                 raise self._failed(again) from again
         except SyncdError:
             raise
-        except (
-            Exception
-        ) as error:  # a connection that dies while it is used lets the SDK stumble over what is not there any more
+        except Exception as error:  # a connection that dies in use: the SDK stumbles over what is no longer there
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> SyncdError:

@@ -23,8 +23,11 @@ from pathlib import Path
 
 from tests.acceptance.process import free_port
 from tests.benchmarks.webhooks import Load, daemon, wrk
+from tests.wire.stack import QUEUES
 
 QUEUE = "sync-outbound"
+#: Before what is measured: connections are opened, also those that watch the depth of each queue. Seconds.
+WARM_UP = 5.0
 LATENCY = 0.005
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -93,7 +96,8 @@ def _cpu(pid: int, *, main: bool | None = None) -> float:
 
 
 async def _load(port: int, seconds: float, parts: dict[str, Callable[[], float]]) -> tuple[Load, dict[str, float]]:
-    """What wrk measured, and the microseconds of CPU time per request in each part."""
+    """What wrk measured after the warm-up, and the microseconds of CPU time per request in each part."""
+    await asyncio.to_thread(wrk, port, WARM_UP, Path(tempfile.gettempdir()))
     before = {name: read() for name, read in parts.items()}
     load = await asyncio.to_thread(wrk, port, seconds, Path(tempfile.gettempdir()))
     done = load.rate * seconds
@@ -111,7 +115,8 @@ async def measure(seconds: float = 6.0, rounds: int = 3) -> dict[str, float]:
         for name, value in figures.items():
             found.setdefault(f"{of}{name}", []).append(value)
 
-    broker = ("-m", "tests.wire", "servicebus", "--queue", QUEUE)
+    broker = ["-m", "tests.wire", "servicebus"]
+    broker += [option for name in QUEUES for lane in ("-high", "", "-low") for option in ("--queue", f"{name}{lane}")]
     options = ("--latency", str(LATENCY), "--duplicate-detection", "600")
     services = ("-m", "tests.wire", "stack", "--json", "--latency", str(LATENCY))
     async with _process(*services) as (_, environment):

@@ -35,7 +35,7 @@ def message(
     due_ms: int | None,
     properties: Mapping[str, Scalar],
 ) -> bytes:
-    """`due_ms`: milliseconds since the Unix epoch. Raises ValueError for a text that is no Unicode, or a number beyond 32 bits."""
+    """`due_ms`: milliseconds since the Unix epoch. Raises ValueError for a text that is no Unicode, or a number beyond 64 bits."""
     parts: list[bytes] = []
     if due_ms is not None:
         parts += (_ANNOTATIONS, _compound(0xC1, 2, symbol(_DUE_NAME) + struct.pack(">Bq", 0x83, due_ms)))
@@ -46,7 +46,7 @@ def message(
     parts += (_PROPERTIES, _compound(0xC0, 7 if session_id is None else 11, b"".join(fields)))
     pairs: list[bytes] = []
     for name, value in properties.items():
-        pairs += (_NAMES.get(name) or text(name), text(value) if type(value) is str else _number(value))
+        pairs += (_NAMES.get(name) or text(name), text(value) if type(value) is str else _other(value))
     parts += (_APPLICATION, _compound(0xC1, len(pairs), b"".join(pairs)), _DATA)
     size = len(body)
     parts += (_BINARY[size] if size < 256 else struct.pack(">BI", 0xB0, size), body)
@@ -63,14 +63,19 @@ def symbol(raw: bytes) -> bytes:
     return _SYMBOL[len(raw)] + raw
 
 
-def _number(value: Scalar) -> bytes:
+def _other(value: Scalar) -> bytes:
     if isinstance(value, bool):
         return b"\x41" if value else b"\x42"
-    assert isinstance(value, int)
+    if isinstance(value, str):
+        return text(str(value))
     try:
         return struct.pack(">Bb", 0x54, value) if -128 <= value < 128 else struct.pack(">Bi", 0x71, value)
+    except struct.error:
+        pass
+    try:
+        return struct.pack(">Bq", 0x81, value)
     except struct.error as error:
-        raise ValueError(f"{value} is beyond 32 bits") from error
+        raise ValueError(f"{value} is beyond 64 bits") from error
 
 
 def _compound(code: int, count: int, items: bytes) -> bytes:

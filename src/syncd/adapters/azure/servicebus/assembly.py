@@ -231,13 +231,14 @@ class Assembly:
             lane: Outbox(
                 name,
                 partial(self._client.get_queue_sender, name, socket_timeout=READ),
+                wake=self._thread.post,
                 observe=self._observe,
                 patience=self._patience,
                 optional=lane != "normal",
             )
             for lane, name in self._entities(entity)
         }
-        return Sending(outboxes, wire=self._wire, clock=self._clock, observe=self._observe)
+        return Sending(outboxes, post=self._thread.post, wire=self._wire, clock=self._clock, observe=self._observe)
 
     def _browser(self, consumer: Consumer) -> Browser:
         return Browser(

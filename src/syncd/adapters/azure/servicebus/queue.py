@@ -60,9 +60,8 @@ class ServiceBusQueue:
 
     async def send(self, queue: str, messages: Sequence[Message]) -> list[Sent]:
         if messages:
-            sending = self._of(self._sendings, queue)
             reply: Reply[None] = self._thread.reply()
-            self._thread.post(lambda: sending.send(messages, reply))
+            self._of(self._sendings, queue).send(messages, reply)
             await reply.future
         return [_SENT] * len(messages)
 

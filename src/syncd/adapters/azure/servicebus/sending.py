@@ -20,11 +20,22 @@ from syncd.ports.queue import Message
 
 
 class Sending:
-    def __init__(self, outboxes: Mapping[Lane, Outbox], *, wire: Wire, clock: Clock, observe: Observe) -> None:
+    def __init__(
+        self,
+        outboxes: Mapping[Lane, Outbox],
+        *,
+        post: Callable[[Callable[[], object]], None],
+        wire: Wire,
+        clock: Clock,
+        observe: Observe,
+    ) -> None:
+        """`post`: run something on the I/O thread, from any thread."""
         self._outboxes = outboxes
+        self._post = post
         self._wire = wire
         self._clock = clock
         self._observe = observe
+        self._tasks: set[asyncio.Task[None]] = set()
         self._absent_until: dict[Lane, float] = {}
         self._sessions = False
         """The entity requires sessions, as it has said when it refused a message without."""
@@ -38,9 +49,10 @@ class Sending:
         self._outboxes["normal"].connect()
 
     def send(self, messages: Sequence[Message], reply: Reply[None]) -> None:
-        """On the I/O thread. One lane, as nearly always, takes no task of its own."""
-        if self._sessions or any(self._lane(message) != "normal" for message in messages):
-            asyncio.get_running_loop().create_task(self._send_and_tell(messages, reply))
+        """On the caller's loop. One lane, as nearly always, is written here and wakes the I/O thread only where that has nothing to
+        do. Raises Overloaded, and Invalid where one of them cannot be written; then none is sent."""
+        if self._sessions or any(message.envelope.lane != "normal" for message in messages):
+            self._post(lambda: self._start(messages, reply))
             return
 
         def tell(error: SyncdError | None) -> None:
@@ -48,14 +60,16 @@ class Sending:
                 reply.give(None)
             elif _wants_session(error):
                 self._sessions = True
-                asyncio.get_running_loop().create_task(self._send_and_tell(messages, reply))
+                self._start(messages, reply)
             else:
                 reply.fail(error)
 
-        try:
-            self._put("normal", messages, tell)
-        except SyncdError as error:  # it cannot be written: nobody else's message has gone with it
-            reply.fail(error)
+        self._put("normal", messages, tell)
+
+    def _start(self, messages: Sequence[Message], reply: Reply[None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._send_and_tell(messages, reply))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _send_and_tell(self, messages: Sequence[Message], reply: Reply[None]) -> None:
         try:

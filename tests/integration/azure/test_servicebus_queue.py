@@ -152,6 +152,24 @@ async def test_a_producer_that_knows_nothing_of_us_is_understood() -> None:
         assert again.envelope == envelope
 
 
+async def test_what_a_producer_puts_first_into_each_of_two_lanes_is_two_messages() -> None:
+    """Each entity counts its messages for itself: by its number alone, one would stand for the other."""
+    async with (
+        service_bus(queues=[QueueSpec(name=Q), QueueSpec(name=f"{Q}-high")]) as bus,
+        open_service_bus(
+            connection_string=bus.connection_string, queues=[Q], clock=SystemClock(), patience=PATIENCE
+        ) as queue,
+    ):
+        for entity in (Q, f"{Q}-high"):
+            bus.put(entity, b'{"by": "a producer of its own"}')
+        origins: list[str] = []
+        while len(origins) < 2:
+            deliveries = await queue.lease(Q, 2, duration=30.0, wait=5.0)
+            origins += [one.envelope.origin_id for one in deliveries]
+            await queue.settle([Complete(one) for one in deliveries])
+        assert len(set(origins)) == 2
+
+
 POISON = [
     proton.Message(body={"a": [1, b"\xff", None]}),
     proton.Message(body=[1, "two"]),

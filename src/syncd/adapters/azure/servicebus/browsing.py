@@ -130,7 +130,7 @@ class Browser:
         return lanes[names.index(first) :] if first in names else lanes
 
     def _shown(self, lane: Lane, message: ServiceBusReceivedMessage, leased: Collection[int]) -> Peeked:
-        read = self._wire.incoming(self._consumer.queue, message)
+        read = self._wire.incoming(self._consumer.queue, lane, message)
         state = "leased" if read.sequence in leased else "ready"
         if message.state == ServiceBusMessageState.SCHEDULED:
             state = "scheduled"

@@ -329,7 +329,7 @@ class Consumer:
 
     def _shelve(self, source: Source, messages: Sequence[ServiceBusReceivedMessage]) -> None:
         now, monotonic = self._clock.now(), self._clock.monotonic
-        all_read = [(message, self._wire.incoming(self.queue, message)) for message in messages]
+        all_read = [(message, self._wire.incoming(self.queue, source.lane, message)) for message in messages]
         stamps = [Stamps(read.enqueued, read.locked_until, read.sent_at) for _, read in all_read]
         self.skew.look(now=now, monotonic=monotonic(), messages=stamps)
         for message, read in all_read:

@@ -75,7 +75,7 @@ class Graveyard:
         now, monotonic = self._clock.now(), self._clock.monotonic
         found: list[DeadLetter] = []
         for message in await link.take(limit, self._look, gap=self._look / 5):
-            read = self._wire.incoming(self._queue, message)
+            read = self._wire.incoming(self._queue, lane, message)
             left = min(max((read.locked_until or now) - now, 1.0), LONGEST_LOCK)
             lease = HeldLease(
                 link, message, lane=lane, read=read, left=left, lock_ends=read.locked_until, monotonic=monotonic

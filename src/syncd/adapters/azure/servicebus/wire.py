@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from azure.servicebus._common.message import PrimitiveTypes
 
     from syncd.domain.jsontypes import JsonObject
+    from syncd.domain.messages import Lane
 
 #: The service takes message and session ids of so many characters.
 #: https://learn.microsoft.com/azure/service-bus-messaging/service-bus-quotas
@@ -102,7 +103,7 @@ class Wire:
             name, session, encoded, partial(_for_sdk, message, name, properties, due if later else None, session)
         )
 
-    def incoming(self, queue: str, message: ServiceBusReceivedMessage) -> Received:
+    def incoming(self, queue: str, lane: Lane, message: ServiceBusReceivedMessage) -> Received:
         """Raises nothing that a sender could cause: what cannot be read gets an envelope whose handler says so."""
         annotations = message.raw_amqp_message.annotations or {}
         enqueued = _seconds(annotations.get(b"x-opt-enqueued-time")) or 0.0
@@ -115,7 +116,7 @@ class Wire:
         properties = plain_properties(message)
         due, sent_by = properties.pop(_NOT_BEFORE, None), properties.pop(_SENT_BY, None)
         body = body_of(message)
-        envelope = _envelope(queue, properties, message, body, sequence, enqueued)
+        envelope = _envelope(queue, lane, properties, message, body, sequence, enqueued)
         try:
             due_at = parse(due) if isinstance(due, str) else scheduled or enqueued
         except ValueError:
@@ -178,6 +179,7 @@ def _id_of(message: Message, *, repeated: bool) -> str:
 
 def _envelope(
     queue: str,
+    lane: Lane,
     properties: JsonObject,
     message: ServiceBusReceivedMessage,
     body: bytes,
@@ -192,8 +194,10 @@ def _envelope(
             pass  # our names with values that we never write: somebody else's after all
     if message.correlation_id is not None and "correlationId" not in properties:
         properties["correlationId"] = _scalar(message.correlation_id)
+    # Each lane is an entity of its own, which counts its messages for itself.
+    number = str(sequence) if lane == "normal" else f"{lane}:{sequence}"
     # By the time at which it came into the queue, so that a second delivery has the same envelope as the first.
-    return envelope_of(queue, body, properties, str(sequence), now=enqueued)
+    return envelope_of(queue, body, properties, number, now=enqueued)
 
 
 def body_of(message: ServiceBusReceivedMessage) -> bytes:

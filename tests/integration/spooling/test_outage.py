@@ -10,7 +10,7 @@ from syncd.testing.clock import FrozenClock
 from tests.integration.spooling.broker import Line
 from tests.integration.spooling.world import Front, opened
 
-SENDERS = 12
+SENDERS = 8
 AWAY = 60.0
 
 
@@ -47,7 +47,7 @@ async def test_a_broker_that_is_away_for_a_minute_under_load_costs_no_event_and_
         assert (await front.readiness())[0] == 200
         line.mode = "well"
         waiting = set(await front.spooled())
-        assert len(waiting) > 500
+        assert len(waiting) > 300
         await load(10.0)
         assert front.seen.named("webhook_breaker_closed"), "it is used again within ten seconds"
         while not waiting.isdisjoint(await front.spooled()):

@@ -259,6 +259,16 @@ async def test_a_name_that_does_not_resolve_is_unavailable(clock: FrozenClock) -
             await documents.get(ENTITIES, P, "a")
 
 
+async def test_an_account_behind_the_proxy_that_the_environment_names_is_reached(
+    service: CosmosDouble, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", service.endpoint)  # which answers whatever host is asked for
+    async with open_cosmos(
+        endpoint="http://cosmos.invalid:8081/", credential=KEY, database="syncd", clock=clock, options=QUICK
+    ) as documents:
+        assert await documents.write(ENTITIES, P, [Create("a", {})])
+
+
 async def test_an_address_that_accepts_and_says_nothing_does_not_hold_the_start(clock: FrozenClock) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         options = Options(enable_endpoint_discovery=False, timeout=0.3)

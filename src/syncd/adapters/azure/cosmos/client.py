@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NotRequired, TypedDict
+from urllib.request import getproxies
 
 from syncd.domain.errors import StoreUnusable
 from syncd.ports.clock import Clock
@@ -59,6 +60,7 @@ class Place(TypedDict):
 
 def new_client(endpoint: str, credential: str | Credential, options: Options) -> CosmosClient:
     """Not connected yet. Blocks: for the import of the SDK, and for a subprocess by which it learns the system's name."""
+    from azure.core.pipeline.transport import AioHttpTransport
     from azure.cosmos.aio import CosmosClient
     from azure.cosmos.documents import ConnectionPolicy
 
@@ -69,6 +71,8 @@ def new_client(endpoint: str, credential: str | Credential, options: Options) ->
         endpoint,
         credential,
         connection_policy=policy,
+        # Where no proxy is named at the start none is looked for: aiohttp would read .netrc in a thread for each request.
+        transport=AioHttpTransport(use_env_settings=bool(getproxies())),
         connection_timeout=options.connect_timeout,
         read_timeout=options.timeout,
         connection_verify=options.connection_verify,

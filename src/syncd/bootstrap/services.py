@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypedDict, TypeVar
 
@@ -23,14 +21,6 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-#: What brings the SDK of each service that is opened after the documents, in that order.
-_SDKS = {
-    "servicebus": "syncd.adapters.azure.servicebus.assembly",
-    "keyvault": "syncd.adapters.azure.keyvault",
-    "redis": "syncd.adapters.redis.limiter",
-    "blob": "syncd.adapters.azure.blob",
-}
-
 
 class Namespace(TypedDict):
     """How a namespace of Service Bus is found: by its connection string alone, or by its host and who we are."""
@@ -41,7 +31,8 @@ class Namespace(TypedDict):
 
 
 class Services:
-    """Each method opens one; all are closed together, the last first. Each imports its own SDK, and only that."""
+    """Each method opens one; all are closed together, the last first. Each imports its own SDK, and only that, one after another:
+    the SDKs import each other's packages in circles, which two threads at once cannot do."""
 
     def __init__(self, stack: AsyncExitStack, settings: Settings, *, clock: Clock, observe: Observe) -> None:
         self._stack = stack
@@ -53,7 +44,6 @@ class Services:
     async def documents(self) -> CosmosDocuments:
         from syncd.adapters.azure.cosmos.checking import open_cosmos
 
-        self._import_ahead()
         return await self._stack.enter_async_context(open_cosmos(**await self.cosmos()))
 
     async def cosmos(self) -> Place:
@@ -68,13 +58,6 @@ class Services:
             "clock": self._clock,
             "observe": self._observe,
         }
-
-    def _import_ahead(self) -> None:
-        """The other SDKs take as long as the first answers of an account that is a network away: half a second each."""
-        given = self._settings.backend
-        chosen = (given.queue, given.vault, given.limiter, given.blobs)
-        importing = asyncio.to_thread(_import, [_SDKS[name] for name in chosen if name in _SDKS])
-        self._stack.push_async_callback(asyncio.wait, {asyncio.create_task(importing)})
 
     async def queue(self) -> BrokerQueue:
         from syncd.adapters.azure.servicebus.opening import open_service_bus
@@ -176,14 +159,6 @@ def _set(value: Value | None) -> Value:
     """What the configuration was refused without."""
     assert value is not None
     return value
-
-
-def _import(modules: Sequence[str]) -> None:
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except ImportError:
-            return  # whoever needs it says what is missing
 
 
 @asynccontextmanager

@@ -163,7 +163,9 @@ def test_what_was_changed_during_the_call_is_still_owed() -> None:
 
 
 def test_what_is_held_is_touched_by_nobody_until_a_person_says_so() -> None:
-    waiting = held(leased(entity()), "crm", bin_name="outcome_unknown", reason="why" * 500, hop=4, tried=True, now=NOW)
+    waiting = held(
+        leased(entity()), "crm", bin_name="outcome_unknown", reason="why" * 500, hop=4, tried=True, now=NOW, message="m"
+    )
     link = waiting["links"]["crm"]
     assert owes(link)
     assert "push" not in link
@@ -179,7 +181,9 @@ def test_what_is_held_is_touched_by_nobody_until_a_person_says_so() -> None:
 
 
 def test_a_debt_that_is_forgiven_stays_known_by_its_create() -> None:
-    waiting = held(leased(entity()), "crm", bin_name="outcome_unknown", reason="", hop=0, tried=True, now=NOW)
+    waiting = held(
+        leased(entity()), "crm", bin_name="outcome_unknown", reason="", hop=0, tried=True, now=NOW, message="m"
+    )
     link = dropped(waiting, "crm")["links"]["crm"]
     assert not owes(link)
     assert "held" not in link

@@ -4,7 +4,7 @@
                                      \\--give_back--> owed, not before checkAt
                                      \\--hold--> owed, and waits for a person
     link {..., pushed, pushedAt?, sent?, push? {version, term, owner, until, since}, term?, create? {key, at, tried, since, sent, again?}, creates?,
-          checkAt?, patience?, hop?, held? {bin, reason, at, gone?}, gone?: anew | quiet, former? [external ids]}
+          checkAt?, patience?, hop?, held? {bin, reason, at, message, gone?}, gone?: anew | quiet, former? [external ids]}
 
 A lease outlives a call of half its length (decision 5). A create's `key` belongs to the link, not to the version, and stays until
 the outcome is known; `tried` says that a call was begun whose end nobody has written down, `since` when and `sent` what it said, `again` that a
@@ -275,13 +275,17 @@ def held(
     hop: int,
     tried: bool,
     now: float,
+    message: str,
     gone: bool = False,
 ) -> JsonObject:
-    """The debt stands and waits for a person: neither a push nor maintenance touches it until it is released or dropped. `gone`: there
-    is nothing there to update."""
+    """The debt stands and waits for a person: neither a push nor maintenance touches it until it is released or dropped. `message`: the
+    one by which that person will find it, as `Envelope.broker_id`; whoever meets it again parks it. `gone`: there is nothing there to
+    update."""
     link = _link(entity, connection_id)
     link.pop("push", None)
-    link["held"] = {"bin": bin_name, "reason": reason[:500], "at": iso(now)} | ({"gone": True} if gone else {})
+    link["held"] = {"bin": bin_name, "reason": reason[:500], "at": iso(now), "message": message}
+    if gone:
+        link["held"]["gone"] = True
     link["hop"] = max(link.get("hop", 0), hop)
     _untry(link, tried=tried)
     return _with(entity, connection_id, link)

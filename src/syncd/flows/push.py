@@ -97,7 +97,7 @@ class Push:
     async def parked(self, envelope: Envelope, body: bytes, bin_name: Bin, reason: str) -> None:
         """The executor parks the message: hold the debt first, so that nobody else pushes it. May be repeated."""
         if (debt := _debt(body)) is not None:
-            await self._ledger.hold(*debt, bin_name, reason, hop=envelope.hop)
+            await self._ledger.hold(*debt, bin_name, reason, envelope=envelope)
 
     async def released(self, body: bytes, before: float) -> None:
         """A person replays the parked message: what was held before then (Unix seconds) goes on. May be repeated."""
@@ -122,7 +122,7 @@ class Push:
                 return DONE
             entity = document.data
             now = self._clock.now()
-            idle = _idle(entity, connection_id, now)
+            idle = _idle(entity, connection_id, now, envelope)
             if idle is not None:
                 return idle
             link = entity["links"][connection_id]
@@ -339,18 +339,21 @@ class Push:
     ) -> Outcome:
         """Held first: what is parked is touched by nobody until a person has acted."""
         await self._ledger.hold(
-            entity_id, connection_id, park.bin, park.reason, hop=envelope.hop, term=term, tried=tried, gone=gone
+            entity_id, connection_id, park.bin, park.reason, envelope=envelope, term=term, tried=tried, gone=gone
         )
         return park
 
 
-def _idle(entity: JsonObject, connection_id: str, now: float) -> Outcome | None:
+def _idle(entity: JsonObject, connection_id: str, now: float, envelope: Envelope) -> Outcome | None:
     """Why nothing is to be done, or not yet. None: something is."""
     link = entity["links"].get(connection_id, {})
-    if (
-        not owes(link) or "held" in link
-    ):  # held until a person has released or dropped it, which the entity says, not a message
+    if not owes(link):
         return DONE
+    if (held := link.get("held")) is not None:
+        # Until a person has released or dropped it, which the entity says, not a message. That person finds it by one of them: killed
+        # between the two, it comes again.
+        by_this = held.get("message") == envelope.broker_id
+        return Park(bin=held["bin"], reason=held["reason"]) if by_this else DONE
     until = lease_until(entity, connection_id)
     if until is not None and until > now:
         until = look_again(entity, connection_id, now)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from syncd.domain.errors import Bin
     from syncd.domain.jsontypes import JsonObject
     from syncd.domain.merge import Rules
+    from syncd.domain.messages import Envelope
     from syncd.domain.pushing import Sending
     from syncd.flows.conflicts import ConflictLog
     from syncd.flows.hints import PushHints
@@ -229,12 +230,12 @@ class PushLedger:
         bin_name: Bin,
         reason: str,
         *,
-        hop: int,
+        envelope: Envelope,
         term: int | None = None,
         tried: bool = True,
         gone: bool = False,
     ) -> None:
-        """The debt waits for a person. `term`: of our lease; without one a live lease of another is left alone. `gone`: there is nothing to
+        """The debt waits for a person, who finds it by the message of `envelope`. `term`: of our lease; without one a live lease of another is left alone. `gone`: there is nothing to
         update; what that person says decides whether it is made anew. May be repeated."""
 
         def change(entity: JsonObject) -> JsonObject | None:
@@ -252,9 +253,10 @@ class PushLedger:
                 connection_id,
                 bin_name=bin_name,
                 reason=reason,
-                hop=hop,
+                hop=envelope.hop,
                 tried=tried if term is not None else tried_before,
                 now=self._clock.now(),
+                message=envelope.broker_id,
                 gone=gone,
             )
 

@@ -12,6 +12,8 @@ from syncd.flows.parked import Filter
 from syncd.ports.documents import Document
 from syncd.ports.queue import Complete
 from tests.doubles.contract import Fault
+from tests.integration.backends import Backend
+from tests.integration.syncing.crashing import staged
 from tests.integration.syncing.systems import Telling, shared, telling, webhook
 from tests.integration.syncing.world import TENANT, World, at_start, opened
 
@@ -268,3 +270,33 @@ async def test_what_turns_up_as_a_lost_create_is_its_object_and_the_next_one_lik
     found = await world.entities()
     assert (len(found), identifier in {one.id for one in found}) == (2, True)
     assert len(blind.live()) == 2
+
+
+async def test_what_is_held_can_be_found_among_the_parked_whatever_call_it_is_killed_at(
+    tmp_path: Path, backend: Backend
+) -> None:
+    (tmp_path / "stage").mkdir()
+    system = telling("page", at_start())
+
+    async def prepare(world: World) -> None:
+        await world.connect("mail", system)
+
+    async def act(world: World) -> None:
+        system.faults.clear()
+        system.faults.extend([REFUSED] * 20)
+        await made(world)
+
+    async def check(world: World) -> None:
+        if not await world.entities():
+            return  # killed before there was one
+        parked = await waiting(world)
+        held = (await entity(world)).data["links"]["mail"]["held"]
+        assert (held["bin"], held["reason"]) == (parked.data["bin"], parked.data["reason"])
+        system.faults.clear()
+        await world.flows.parked.replay(parked.id)
+        await world.work()
+        assert [one["name"] for one in system.live().values()] == ["Ana"]
+        assert (await world.flows.parked.list(Filter())).items == []
+
+    async with system.serving(), staged(tmp_path, backend, prepare, mail=system) as stage:
+        await stage.at_port_calls(act, check, more_than=4)

@@ -72,14 +72,15 @@ class Address:
 
         def make() -> ServiceBusAdministrationClient:
             # Not every process asks for numbers.
-            from azure.servicebus.aio.management import ServiceBusAdministrationClient
+            from syncd.adapters.azure.servicebus.administration import administration_client
 
-            options = {"connection_verify": self.ca_file} if self.ca_file else {}
-            if given is not None:
-                return ServiceBusAdministrationClient.from_connection_string(given, retry_total=0, **options)
-            assert self.namespace is not None  # `client` has refused what says too little
-            assert self.credential is not None
-            return ServiceBusAdministrationClient(self.namespace, self.credential, retry_total=0, **options)
+            return administration_client(
+                connection_string=given,
+                namespace=self.namespace,
+                credential=self.credential,
+                ca_file=self.ca_file,
+                retries=0,
+            )
 
         return make
 

@@ -5,21 +5,20 @@ It takes the right to manage, which the daemon does not need; without it only th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from azure.core.exceptions import ResourceNotFoundError
-from azure.servicebus.aio.management import ServiceBusAdministrationClient
 
 from syncd.adapters.azure.errors import boundary
-from syncd.domain.errors import Invalid
+from syncd.adapters.azure.servicebus.administration import administration_client
 from syncd.domain.messages import LANES, MESSAGE_LIFETIME
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
+    from azure.servicebus.aio.management import ServiceBusAdministrationClient
     from azure.servicebus.management import QueueProperties
 
 #: Seconds of one request; `check` is asked by somebody who waits.
@@ -59,36 +58,30 @@ async def check_entities(
     Raises Unavailable where the API cannot be reached or the right to manage is missing, and Invalid for no namespace.
     """
     host = _host(connection_string, namespace)
-    async with _client(connection_string, namespace, credential, ca_file) as client:
-        reports: list[EntityReport] = []
-        for entity in entities:
-            for name in lanes_of(entity):
-                found = await _get(client, name)
-                if found is None and create:
-                    await _create(client, name)
-                    found = await _get(client, name)
-                if found is not None:
-                    reports.append(_report(found, host))
-                elif name == entity:
-                    fix = f"syncd check --create, or: {_command('create', host, name)} {_WANTED}"
-                    reports.append(EntityReport(name=name, settings="", problems=("it does not exist",), fix=fix))
-        return reports
-
-
-@asynccontextmanager
-async def _client(
-    connection_string: str | None, namespace: str | None, credential: AsyncTokenCredential | None, ca_file: str | None
-) -> AsyncIterator[ServiceBusAdministrationClient]:
-    options = {"connection_verify": ca_file} if ca_file else {}
-    if connection_string is not None:
-        client = ServiceBusAdministrationClient.from_connection_string(connection_string, retry_total=1, **options)
-    elif namespace is not None and credential is not None:
-        client = ServiceBusAdministrationClient(namespace, credential, retry_total=1, **options)
-    else:
-        raise Invalid("Service Bus takes a connection string, or a namespace and an identity")
+    administration = administration_client(
+        connection_string=connection_string, namespace=namespace, credential=credential, ca_file=ca_file, retries=1
+    )
     with boundary("the administration of Service Bus"):
-        async with client:
-            yield client
+        async with administration as client:
+            return await _look(client, host, entities, create=create)
+
+
+async def _look(
+    client: ServiceBusAdministrationClient, host: str, entities: Sequence[str], *, create: bool
+) -> list[EntityReport]:
+    reports: list[EntityReport] = []
+    for entity in entities:
+        for name in lanes_of(entity):
+            found = await _get(client, name)
+            if found is None and create:
+                await _create(client, name)
+                found = await _get(client, name)
+            if found is not None:
+                reports.append(_report(found, host))
+            elif name == entity:
+                fix = f"syncd check --create, or: {_command('create', host, name)} {_WANTED}"
+                reports.append(EntityReport(name=name, settings="", problems=("it does not exist",), fix=fix))
+    return reports
 
 
 async def _get(client: ServiceBusAdministrationClient, name: str) -> QueueProperties | None:

@@ -122,18 +122,14 @@ class Line:
         """Twice where the first finds that the service has closed a link that lay idle (after ten minutes), or the broker moved."""
         stale = self._connection.handler is not None
         try:
-            await self._ship(parcels)
-        except ServiceBusConnectionError as error:
-            known = self._connection.failed(error, "sending")
-            if not stale:
-                raise known from error
-            self._connection.retry_now()
             try:
                 await self._ship(parcels)
-            except SyncdError:
-                raise
-            except Exception as again:  # as below
-                raise self._failed(again) from again
+            except ServiceBusConnectionError as error:
+                known = self._connection.failed(error, "sending")
+                if not stale:
+                    raise known from error
+                self._connection.retry_now()
+                await self._ship(parcels)
         except SyncdError:
             raise
         except Exception as error:  # a dying connection lets the SDK stumble over what is not there any more

@@ -123,13 +123,8 @@ async def test_a_rolling_restart_and_a_kill_under_load_lose_and_double_nothing(t
             await beyond(sender, len(sender.accepted) + 5)
         for one in (identifier, again):
             await ended_anywhere(first, one)
-        await in_step(first, within=120)
-        assert mail.contents() == crm.contents()
-        assert set(mail.made().values()) == {1}, "each is created once"
+        await assert_all_arrived_once(first, crm, mail, sender)
         assert crm.writes() == []
-        rows = await pages(first, "/webhooks/hook/events")
-        assert len(rows) == len(sender.accepted) == len(set(sender.accepted))
-        assert {row["status"] for row in rows} == {"processed"}
         assert await parked(first) == []
         for daemon in daemons:
             assert (await readiness(daemon))["status"] == "ready"
@@ -142,6 +137,15 @@ async def beyond(sender: Sender, count: int) -> None:
         return len(sender.accepted) >= count
 
     await eventually(enough, within=60, what=f"{count} webhooks accepted")
+
+
+async def assert_all_arrived_once(daemon: Daemon, crm: System, mail: System, sender: Sender) -> None:
+    await in_step(daemon, within=120)
+    assert mail.contents() == crm.contents()
+    assert set(mail.made().values()) == {1}, "each is created once"
+    rows = await pages(daemon, "/webhooks/hook/events")
+    assert len(rows) == len(sender.accepted) == len(set(sender.accepted))
+    assert {row["status"] for row in rows} == {"processed"}
 
 
 async def ended_anywhere(daemon: Daemon, identifier: str) -> None:

@@ -122,10 +122,13 @@ async def bench(
 
 
 @contextlib.asynccontextmanager
-async def opened_at(*, clock: Clock | None = None, **address: str) -> AsyncIterator[ServiceBusQueue]:
+async def opened_at(
+    *, clock: Clock | None = None, ready: Sequence[str] = (), **address: str
+) -> AsyncIterator[ServiceBusQueue]:
     """A queue whose namespace is elsewhere, or nowhere."""
     async with open_service_bus(
         queues=[Q],
+        ready=ready,
         lanes=False,
         clock=clock or SystemClock(),
         patience=PATIENCE,

@@ -98,14 +98,7 @@ async def test_connecting_ahead_holds_up_neither_a_start_nor_a_stop_where_nobody
     async with service_bus(queues=[QueueSpec(name=Q)]) as bus:
         bus.silence()
         began = time.monotonic()
-        async with open_service_bus(
-            connection_string=bus.connection_string,
-            queues=[Q],
-            ready=[Q],
-            lanes=False,
-            clock=SystemClock(),
-            patience=PATIENCE,
-        ):
+        async with opened_at(connection_string=bus.connection_string, ready=[Q]):
             opened = time.monotonic() - began
             await bus.until("open")
         assert opened < PATIENCE.connect / 2
@@ -115,14 +108,7 @@ async def test_connecting_ahead_holds_up_neither_a_start_nor_a_stop_where_nobody
 
 async def test_what_is_sent_while_it_connects_ahead_leaves_on_that_connection() -> None:
     async with service_bus(queues=[QueueSpec(name=Q)], latency=0.05) as bus:
-        async with open_service_bus(
-            connection_string=bus.connection_string,
-            queues=[Q],
-            ready=[Q],
-            lanes=False,
-            clock=SystemClock(),
-            patience=PATIENCE,
-        ) as queue:
+        async with opened_at(connection_string=bus.connection_string, ready=[Q]) as queue:
             await asyncio.gather(*(queue.send(Q, [message(f"m{number}")]) for number in range(20)))
         assert len(bus.happened("open")) == 1
         assert len(bus.queue(Q)) == 20
@@ -131,14 +117,7 @@ async def test_what_is_sent_while_it_connects_ahead_leaves_on_that_connection() 
 async def test_connecting_ahead_that_failed_is_told_to_the_first_who_sends_and_works_once_the_broker_is_there() -> None:
     async with service_bus(queues=[QueueSpec(name=Q)]) as bus:
         bus.refuse()
-        async with open_service_bus(
-            connection_string=bus.connection_string,
-            queues=[Q],
-            ready=[Q],
-            lanes=False,
-            clock=SystemClock(),
-            patience=PATIENCE,
-        ) as queue:
+        async with opened_at(connection_string=bus.connection_string, ready=[Q]) as queue:
             with pytest.raises(Unavailable):
                 await queue.send(Q, [message("early")])
             await bus.accept()

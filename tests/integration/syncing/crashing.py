@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from syncd.flows.parked import Filter
 from syncd.ports.queue import Message
 from syncd.settings import Settings
 from syncd.testing.clock import FrozenClock
 from syncd.testing.crash import Crash, CrashAt
 from tests.integration.backends import Backend
-from tests.integration.syncing.systems import Memory, Telling
+from tests.integration.syncing.systems import Memory, Telling, shared
 from tests.integration.syncing.world import World, opened
 
 Act = Callable[[World], Awaitable[object]]
@@ -64,6 +65,7 @@ class Stage:
 async def staged(root: Path, backend: Backend, prepare: Act, **systems: Telling) -> AsyncIterator[Stage]:
     """`prepare` makes the state that each world begins from."""
     clock = next(iter(systems.values())).clock
+    (root / "stage").mkdir()
     async with opened(root / "stage", clock, backend=backend, adjust=small_pages) as world:
         await prepare(world)
     yield Stage(root, systems, clock, {name: double.remember() for name, double in systems.items()}, backend)
@@ -100,3 +102,28 @@ async def with_two_hops_at_once(world: World, *, most: int = 200) -> None:
 
 def small_pages(settings: Settings) -> Settings:
     return settings.model_copy(update={"sync": settings.sync.model_copy(update={"page_size": 2})})
+
+
+async def in_step(world: World, crm: Telling, mail: Telling, *, count: int) -> None:
+    """Every entity is once at the CRM and once at the other system; or, where that cannot tell whether it made it, at most once and
+    waiting for a person."""
+    entities = await world.entities()
+    assert len(entities) == count
+    assert {one.data["externalIds"]["crm"]: shared(one.data["data"]) for one in entities} == crm.live()
+    there = mail.live()
+    blind = mail.manners.creates == "blind"
+    unknown = 0
+    for one in entities:
+        link = one.data["links"]["mail"]
+        identifier = one.data["externalIds"].get("mail")
+        if identifier is None:
+            assert blind
+            assert link["held"]["bin"] == "outcome_unknown"
+            unknown += 1
+        else:
+            assert there.pop(identifier) == shared(one.data["data"])
+            assert "dirtySince" not in one.data
+    assert len(there) <= unknown, "nothing is there twice"
+    parked = (await world.flows.parked.list(Filter())).items
+    assert {one.data["bin"] for one in parked} <= {"outcome_unknown"}
+    assert len(parked) >= unknown  # more where it was parked, and was seen there since

@@ -7,17 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from syncd.flows.parked import Filter
 from tests.integration.backends import Backend
-from tests.integration.syncing.crashing import staged, with_two_hops_at_once
-from tests.integration.syncing.systems import Telling, shared, telling, webhook
+from tests.integration.syncing.crashing import in_step, staged, with_two_hops_at_once
+from tests.integration.syncing.systems import Telling, telling, webhook
 from tests.integration.syncing.world import TENANT, World, at_start
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "stage").mkdir()
-    return tmp_path
 
 
 @pytest.fixture
@@ -38,33 +31,8 @@ async def mail(request: pytest.FixtureRequest, crm: Telling) -> AsyncIterator[Te
 one_kind = pytest.mark.parametrize("mail", ["offset"], indirect=True, ids=["lookup"])
 
 
-async def in_step(world: World, crm: Telling, mail: Telling, *, count: int) -> None:
-    """Every entity is once at the CRM and once at the other system; or, where that cannot tell whether it made it, at most once and
-    waiting for a person."""
-    entities = await world.entities()
-    assert len(entities) == count
-    assert {one.data["externalIds"]["crm"]: shared(one.data["data"]) for one in entities} == crm.live()
-    there = mail.live()
-    blind = mail.manners.creates == "blind"
-    unknown = 0
-    for one in entities:
-        link = one.data["links"]["mail"]
-        identifier = one.data["externalIds"].get("mail")
-        if identifier is None:
-            assert blind
-            assert link["held"]["bin"] == "outcome_unknown"
-            unknown += 1
-        else:
-            assert there.pop(identifier) == shared(one.data["data"])
-            assert "dirtySince" not in one.data
-    assert len(there) <= unknown, "nothing is there twice"
-    parked = (await world.flows.parked.list(Filter())).items
-    assert {one.data["bin"] for one in parked} <= {"outcome_unknown"}
-    assert len(parked) >= unknown  # more where it was parked, and was seen there since
-
-
 async def test_a_pull_of_two_pages_is_fanned_out_once_whatever_call_it_is_killed_at(
-    root: Path, backend: Backend, crm: Telling, mail: Telling
+    tmp_path: Path, backend: Backend, crm: Telling, mail: Telling
 ) -> None:
     async def prepare(world: World) -> None:
         for number in range(3):
@@ -86,13 +54,13 @@ async def test_a_pull_of_two_pages_is_fanned_out_once_whatever_call_it_is_killed
         counts = await world.counts(task.id)
         assert counts == {"fetched": 3, "created": 3}
 
-    async with staged(root, backend, prepare, crm=crm, mail=mail) as stage:
+    async with staged(tmp_path, backend, prepare, crm=crm, mail=mail) as stage:
         await stage.at_port_calls(act, check, more_than=40)
 
 
 @one_kind
 async def test_a_webhook_is_merged_and_pushed_on_once_whatever_call_it_is_killed_at(
-    root: Path, backend: Backend, crm: Telling, mail: Telling
+    tmp_path: Path, backend: Backend, crm: Telling, mail: Telling
 ) -> None:
     async def prepare(world: World) -> None:
         await world.connect("crm", crm)
@@ -113,14 +81,14 @@ async def test_a_webhook_is_merged_and_pushed_on_once_whatever_call_it_is_killed
         await in_step(world, crm, mail, count=1)
         assert not crm.writes()
 
-    async with staged(root, backend, prepare, crm=crm, mail=mail) as stage:
+    async with staged(tmp_path, backend, prepare, crm=crm, mail=mail) as stage:
         await stage.at_port_calls(act, check, more_than=20)
 
 
 @one_kind
 @pytest.mark.parametrize("change", ["edit", "remove"])
 async def test_a_local_change_reaches_both_systems_once_whatever_call_it_is_killed_at(
-    root: Path, backend: Backend, crm: Telling, mail: Telling, change: str
+    tmp_path: Path, backend: Backend, crm: Telling, mail: Telling, change: str
 ) -> None:
     async def prepare(world: World) -> None:
         crm.put("contact", 1)
@@ -156,5 +124,5 @@ async def test_a_local_change_reaches_both_systems_once_whatever_call_it_is_kill
             # A killed attempt is made again: the same change of the same object.
             assert len(set(double.writes())) == 1
 
-    async with staged(root, backend, prepare, crm=crm, mail=mail) as stage:
+    async with staged(tmp_path, backend, prepare, crm=crm, mail=mail) as stage:
         await stage.at_port_calls(act, check, more_than=20)

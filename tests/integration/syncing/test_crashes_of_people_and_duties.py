@@ -19,16 +19,9 @@ from syncd.ports.documents import Document, Query
 from syncd.ports.queue import Complete
 from tests.doubles.contract import Fault
 from tests.integration.backends import Backend
-from tests.integration.syncing.crashing import staged, with_two_hops_at_once
+from tests.integration.syncing.crashing import in_step, staged, with_two_hops_at_once
 from tests.integration.syncing.systems import Telling, telling
-from tests.integration.syncing.test_crashes import in_step
 from tests.integration.syncing.world import TENANT, World, at_start
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "stage").mkdir()
-    return tmp_path
 
 
 @pytest.fixture
@@ -46,7 +39,7 @@ async def mail(crm: Telling) -> AsyncIterator[Telling]:
 
 
 async def test_a_new_connection_is_told_everything_once_whatever_call_the_push_of_all_is_killed_at(
-    root: Path, backend: Backend, crm: Telling, mail: Telling
+    tmp_path: Path, backend: Backend, crm: Telling, mail: Telling
 ) -> None:
     async def prepare(world: World) -> None:
         for number in range(2):
@@ -68,12 +61,12 @@ async def test_a_new_connection_is_told_everything_once_whatever_call_the_push_o
         assert not crm.writes()
         assert {task.data["status"] for task in await world.tasks()} == {"succeeded"}
 
-    async with staged(root, backend, prepare, crm=crm, mail=mail) as stage:
+    async with staged(tmp_path, backend, prepare, crm=crm, mail=mail) as stage:
         await stage.at_port_calls(act, check, more_than=30)
 
 
 async def test_a_conflict_that_a_person_decides_is_decided_once_whatever_call_it_is_killed_at(
-    root: Path, backend: Backend, crm: Telling, mail: Telling
+    tmp_path: Path, backend: Backend, crm: Telling, mail: Telling
 ) -> None:
     async def prepare(world: World) -> None:
         crm.put("contact", 1)
@@ -117,7 +110,7 @@ async def test_a_conflict_that_a_person_decides_is_decided_once_whatever_call_it
         assert {one["name"] for one in (*crm.live().values(), *mail.live().values())} == {"Theirs"}
         assert len(crm.live()) == len(mail.live()) == 1
 
-    async with staged(root, backend, prepare, crm=crm, mail=mail) as stage:
+    async with staged(tmp_path, backend, prepare, crm=crm, mail=mail) as stage:
         await stage.at_port_calls(act, check, more_than=10)
 
 
@@ -126,7 +119,7 @@ async def records(world: World) -> list[Document]:
 
 
 async def test_a_debt_whose_hint_was_lost_is_told_once_whatever_call_maintenance_is_killed_at(
-    root: Path, backend: Backend, crm: Telling, mail: Telling
+    tmp_path: Path, backend: Backend, crm: Telling, mail: Telling
 ) -> None:
     async def prepare(world: World) -> None:
         await world.connect("crm", crm)
@@ -147,12 +140,12 @@ async def test_a_debt_whose_hint_was_lost_is_told_once_whatever_call_maintenance
             await world.clock.advance(600)
         await in_step(world, crm, mail, count=1)
 
-    async with staged(root, backend, prepare, crm=crm, mail=mail) as stage:
+    async with staged(tmp_path, backend, prepare, crm=crm, mail=mail) as stage:
         await stage.at_port_calls(act, check, more_than=20)
 
 
 async def test_a_push_that_is_dropped_is_forgiven_once_whatever_call_it_is_killed_at(
-    root: Path, backend: Backend, crm: Telling
+    tmp_path: Path, backend: Backend, crm: Telling
 ) -> None:
     async def prepare(world: World) -> None:
         await world.connect("crm", crm)
@@ -183,5 +176,5 @@ async def test_a_push_that_is_dropped_is_forgiven_once_whatever_call_it_is_kille
         assert [one["name"] for one in crm.live().values()] == ["Again"]
         assert (await world.flows.parked.list(Filter())).items == []
 
-    async with staged(root, backend, prepare, crm=crm) as stage:
+    async with staged(tmp_path, backend, prepare, crm=crm) as stage:
         await stage.at_port_calls(act, check, more_than=4)

@@ -219,7 +219,6 @@ async def system(request: pytest.FixtureRequest) -> AsyncIterator[Telling]:
 async def test_a_replay_makes_one_object_whatever_call_it_is_killed_at(
     tmp_path: Path, backend: Backend, system: Telling
 ) -> None:
-    (tmp_path / "stage").mkdir()
     places: list[str] = []
 
     async def prepare(world: World) -> None:

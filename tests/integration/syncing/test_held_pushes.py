@@ -275,7 +275,6 @@ async def test_what_turns_up_as_a_lost_create_is_its_object_and_the_next_one_lik
 async def test_what_is_held_can_be_found_among_the_parked_whatever_call_it_is_killed_at(
     tmp_path: Path, backend: Backend
 ) -> None:
-    (tmp_path / "stage").mkdir()
     system = telling("page", at_start())
 
     async def prepare(world: World) -> None:

@@ -57,8 +57,6 @@ async def crm() -> AsyncIterator[Telling]:
 async def test_a_push_and_a_webhook_that_meet_record_one_conflict_whatever_call_they_are_killed_at(
     tmp_path: Path, backend: Backend, crm: Telling, rule: str
 ) -> None:
-    (tmp_path / "stage").mkdir()
-
     async def prepare(world: World) -> None:
         crm.put("contact", 1)
         await world.connect("crm", crm, conflict=rule)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from dataclasses import replace
 
 import pytest
 
 from syncd.adapters.embedded.clock import SystemClock
 from syncd.domain.errors import Overloaded, Unavailable
 from syncd.ports.queue import Complete
-from tests.integration.azure.servicebus_world import Q, bench, message
+from tests.integration.azure.servicebus_world import PATIENCE, Q, bench, message
 from tests.wire.servicebus import QueueSpec
 
 
@@ -144,6 +145,25 @@ async def test_a_busy_server_is_overload_with_the_patience_that_it_asks_for() ->
             await world.send("second")
         assert refused.value.retry_after
         world.bus.heal()
+
+
+async def test_a_receiver_that_was_detached_as_busy_is_replaced_and_not_asked_again_for_what_it_said_then() -> None:
+    async with bench(patience=replace(PATIENCE, probe_every=60.0)) as world:  # nothing else finds it out
+        await world.send("first")
+        await world.drained(1)
+        waiting = asyncio.create_task(world.lease(wait=60.0))
+        await world.bus.until("receive", 1)
+        world.bus.throttle()
+        world.bus.detach_links("com.microsoft:server-busy", Q)
+        with pytest.raises(Overloaded):
+            await waiting
+        with pytest.raises(Overloaded):  # no storm of attaches: what was said is said again until it is time
+            await world.lease(wait=1.0)
+        world.bus.heal()
+        await world.send_at_last("second")
+        assert await world.drained(1) == {"second"}
+        assert len(world.events("broker_busy")) == 1
+        assert world.bus.happened("protocol error") == [], "nothing was said on the link that is gone"
 
 
 @pytest.mark.parametrize("how", ["disabled", "removed"])

@@ -165,12 +165,14 @@ class Connection(Generic[Handler]):
         now = asyncio.get_running_loop().time()
         known = told(error, f"Service Bus {self.entity}: {doing}")
         known.__cause__ = error if known is not error else error.__cause__
-        if isinstance(known, Overloaded):
+        busy = isinstance(known, Overloaded)
+        if busy:
             self.observe("broker_busy", entity=self.entity, doing=doing)
-            return known  # the connection is sound, and whoever asked knows how long to wait
+            if self.handler is not None and sdk.attached(self.handler):
+                return known  # the connection is sound, and whoever asked knows how long to wait
         if self._error is None:
             self._failed_at = now
-            if not (self.optional and says_missing(known)):
+            if not (busy or (self.optional and says_missing(known))):
                 self.observe("broker_unreachable", entity=self.entity, doing=doing, error=known)
         self._error = known
         if self.optional and says_missing(known):

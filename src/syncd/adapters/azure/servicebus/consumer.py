@@ -109,6 +109,8 @@ class Consumer:
         self._failure: SyncdError | None = None
 
     def want(self, demand: Demand) -> None:
+        if not self._demands:
+            self._failure = None  # of a time when nobody asked: what is wrong now is found out now
         self._demands.append(demand)
         self._changed.set()
         if self._service is None or self._service.done():

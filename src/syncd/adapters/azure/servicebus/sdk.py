@@ -41,6 +41,14 @@ async def confirm(handler: ServiceBusReceiver | ServiceBusSender) -> None:
         raise inside._amqp_transport.create_servicebus_exception(_LOGGER, error) from error
 
 
+def attached(handler: ServiceBusReceiver | ServiceBusSender) -> bool:
+    """Whether its link still stands, as far as frames were read. The SDK keeps one that the service detached as busy, and has every
+    later call fail with what was said then."""
+    client = _inside(handler)._handler
+    link = None if client is None else client._link
+    return link is not None and link.state == LinkState.ATTACHED  # `get_state()` raises what the link was detached with
+
+
 def keep_arrivals(receiver: ServiceBusReceiver) -> None:
     """Keep what comes between two calls of receive_messages for the next: a call that is cancelled leaves its credit with the
     broker. Otherwise the SDK releases each such message, and the broker sends it again at once (`enhanced_message_received_async`)."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from azure.servicebus.aio import ServiceBusClient
 from tests.acceptance.process import Daemon, eventually
 from tests.acceptance.reading import events, parked
 from tests.acceptance.test_durability import issue
-from tests.wire.servicebus import QueueSpec, service_bus
+from tests.wire.servicebus import QueueSpec, ServiceBusDouble, service_bus
 
 #: The test brings its own broker; everything else is embedded, whatever the others run on.
 pytestmark = pytest.mark.embedded
@@ -18,55 +20,81 @@ Q = "sync-outbound"
 QUEUES = ("sync-inbound", Q, "azure_api", "reports")
 
 
+@asynccontextmanager
+async def put_aside(tmp_path: Path) -> AsyncIterator[tuple[ServiceBusDouble, Daemon, str]]:
+    """A broker with one dead letter, the daemon that took it in and works on none, and the event's id."""
+    async with (
+        service_bus(queues=[QueueSpec(name=name, lock_duration=10.0) for name in QUEUES], record=False) as bus,
+        Daemon(tmp_path / "data", environment=environment(bus), args=["--role", "webhooks"]) as daemon,
+    ):
+        registration = await daemon.register_github()
+        answer = (await daemon.post_webhook(registration, issue(1))).ok()
+
+        async def sent() -> bool:
+            return len(bus.queue(Q)) == 1
+
+        await eventually(sent, what="the event at the broker")  # or in the spool before
+        await bury(bus.connection_string, "BadFormat", "what is this?")
+        yield bus, daemon, answer["eventId"]
+
+
+def environment(bus: ServiceBusDouble) -> dict[str, str]:
+    return {
+        "SERVICE_BUS_CONNECTION_STRING": bus.connection_string,
+        "SYNCD_DAEMON__DATA_DIR_DURABLE": "true",
+        "SYNCD_DAEMON__LAME_DUCK": "0s",
+        "SYNCD_LIMITS__MAX_REPLICAS": "1",
+    }
+
+
+async def drained(bus: ServiceBusDouble) -> None:
+    async def gone() -> bool:
+        return not bus.queue(Q).dead_letters
+
+    await eventually(gone, within=60, what="no dead letter at the broker")
+
+
 async def test_a_webhook_that_another_consumer_put_aside_is_parked_with_its_reason_and_applied_when_replayed(
     tmp_path: Path,
 ) -> None:
-    async with service_bus(queues=[QueueSpec(name=name, lock_duration=10.0) for name in QUEUES], record=False) as bus:
-        environment = {
-            "SERVICE_BUS_CONNECTION_STRING": bus.connection_string,
-            "SYNCD_DAEMON__DATA_DIR_DURABLE": "true",
-            "SYNCD_DAEMON__LAME_DUCK": "0s",
-            "SYNCD_LIMITS__MAX_REPLICAS": "1",
-        }
-        taking = Daemon(tmp_path / "data", environment={**environment, "SYNCD_DAEMON__ROLES": "webhooks"})
-        async with taking as daemon:
-            registration = await daemon.register_github()
-            answer = (await daemon.post_webhook(registration, issue(1))).ok()
-
-            async def sent() -> bool:
-                return len(bus.queue(Q)) == 1
-
-            await eventually(sent, what="the event at the broker")  # or in the spool before
-            await put_aside(bus.connection_string, "BadFormat", "what is this?")
-            assert await daemon.terminate() == 0
-        async with Daemon(tmp_path / "data", environment=environment) as daemon:
+    async with put_aside(tmp_path) as (bus, taking, event_id):
+        assert await taking.terminate() == 0
+        async with Daemon(tmp_path / "data", environment=environment(bus)) as daemon:
             (await daemon.api("POST", "/jobs/maintenance/run")).ok()
-
-            async def shown() -> bool:
-                return bool(await parked(daemon, Q))
-
-            await eventually(shown, within=60, what="the parked message")
+            await drained(bus)
             [found] = await parked(daemon, Q)
             assert (found["bin"], found["reason"]) == (
                 "poison",
                 "the broker put it aside (BadFormat: what is this?)",
             )
-
-            async def gone() -> bool:
-                return not bus.queue(Q).dead_letters
-
-            await eventually(gone, what="no dead letter at the broker")
             (await daemon.api("POST", f"/queues/{Q}/replay", {"ids": [found["id"]]})).ok()
 
             async def applied() -> bool:
                 rows = await events(daemon)
-                return [(row["eventId"], row["status"]) for row in rows] == [(answer["eventId"], "processed")]
+                return [(row["eventId"], row["status"]) for row in rows] == [(event_id, "processed")]
 
             await eventually(applied, within=60, what="the event applied")
             assert await parked(daemon, Q) == []
 
 
-async def put_aside(connection_string: str, reason: str, description: str) -> None:
+async def test_what_was_put_aside_of_a_purged_tenant_ends_without_a_trace(tmp_path: Path) -> None:
+    async with put_aside(tmp_path) as (bus, taking, _):
+        await purge(taking)
+        assert await taking.terminate() == 0
+        async with Daemon(tmp_path / "data", environment=environment(bus)) as daemon:
+            (await daemon.api("POST", "/jobs/maintenance/run")).ok()
+            await drained(bus)
+            assert await parked(daemon, Q) == []
+
+
+async def purge(daemon: Daemon) -> None:
+    async def done() -> bool:
+        return bool((await daemon.api("POST", "/tenants/tenant-1/purge")).ok()["done"])
+
+    await eventually(done, within=60, what="the end of the purge")
+
+
+async def bury(connection_string: str, reason: str, description: str) -> None:
     """By a program that shares the queue."""
     async with (
         ServiceBusClient.from_connection_string(connection_string) as client,

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from syncd.bootstrap.flows import Flows, build_flows, handlers_of
 from syncd.bootstrap.jobs import build_jobs, build_plan, build_planner
 from syncd.bootstrap.ports import Ports
-from syncd.bootstrap.purging import guarded
-from syncd.domain.errors import Bin
+from syncd.bootstrap.purging import Park, guarded, parking
 from syncd.domain.principal import Principal
 from syncd.domain.secrets import Secret
 from syncd.flows.editpreview import EditPreview
@@ -45,7 +44,6 @@ from syncd.http.auth import Tokens
 from syncd.http.services import HttpLimits, Operate, Services
 from syncd.ports.control import Control
 from syncd.ports.events import Events
-from syncd.ports.queue import Delivery
 from syncd.runtime.work import Handler, WorkerLimits, Workload
 from syncd.settings import Loaded, Settings
 
@@ -65,16 +63,12 @@ class Generation:
     jobs: tuple[Job, ...]
     planner: Planner
     services: Services
-    purged: Purged
+    park: Park
+    """Sets a message aside, unless it is one of a purged tenant. May be repeated."""
 
     @property
     def settings(self) -> Settings:
         return self.loaded.settings
-
-    async def park(self, delivery: Delivery, where: Bin, reason: str) -> None:
-        """Set a message aside, unless it is one of a purged tenant. May be repeated."""
-        if not await self.purged.takes(delivery.envelope, delivery.enqueued_at, remembered=False):
-            await self.flows.park(delivery, where, reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +93,10 @@ def build_generation(number: int, loaded: Loaded, around: Surroundings) -> Gener
     settings, ports = loaded.settings, around.ports
     flows = build_flows(settings, ports)
     plan = build_plan(settings, ports)
-    jobs = (*build_jobs(settings, ports, plan, flows), *around.extra_jobs)
-    roles = frozenset(settings.daemon.roles)
     purged = Purged(documents=ports.documents, blobs=ports.blobs, clock=ports.clock, observe=ports.observe)
+    park = parking(flows.park, purged)
+    jobs = (*build_jobs(settings, ports, plan, flows, park), *around.extra_jobs)
+    roles = frozenset(settings.daemon.roles)
     handlers = guarded({**handlers_of(settings, flows), **around.extra_handlers}, purged)
     return Generation(
         number=number,
@@ -123,7 +118,7 @@ def build_generation(number: int, loaded: Loaded, around: Surroundings) -> Gener
             clock=ports.clock,
             roles=roles,
         ),
-        purged=purged,
+        park=park,
     )
 
 

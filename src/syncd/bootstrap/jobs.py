@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from syncd import __version__
 from syncd.bootstrap.flows import Flows
 from syncd.bootstrap.ports import Ports
+from syncd.bootstrap.purging import Park
 from syncd.domain.schedules import parse_schedule
 from syncd.flows.conflicts import ConflictLog
 from syncd.flows.debts import Debts
@@ -47,9 +48,9 @@ def build_planner(settings: Settings, ports: Ports, plan: Plan) -> Planner:
     )
 
 
-def build_jobs(settings: Settings, ports: Ports, plan: Plan, flows: Flows) -> tuple[Job, ...]:
-    """Those that this replica's roles run. Raises Invalid."""
-    jobs = [_maintenance(settings, ports, plan, flows)]
+def build_jobs(settings: Settings, ports: Ports, plan: Plan, flows: Flows, park: Park) -> tuple[Job, ...]:
+    """Those that this replica's roles run. `park`: sets a message aside that no handler sees. Raises Invalid."""
+    jobs = [_maintenance(settings, ports, plan, flows, park)]
     if "scheduler" in settings.daemon.roles:
         jobs.append(_scheduler(settings, plan))
     if "finops" in settings.daemon.roles:
@@ -84,7 +85,7 @@ def _scheduler(settings: Settings, plan: Plan) -> Job:
     )
 
 
-def _maintenance(settings: Settings, ports: Ports, plan: Plan, flows: Flows) -> Job:
+def _maintenance(settings: Settings, ports: Ports, plan: Plan, flows: Flows, park: Park) -> Job:
     given = settings.jobs[MAINTENANCE]
     duties = store_duties(documents=ports.documents, queue=ports.queue, blobs=ports.blobs, clock=ports.clock)
     duties.append(Duty("stuck_tasks", plan.revive))
@@ -94,7 +95,7 @@ def _maintenance(settings: Settings, ports: Ports, plan: Plan, flows: Flows) -> 
     duties.append(Duty("exhausted", flows.exhausted.replay))
     if ports.dead_letters is not None:
         drain = DrainDeadLetters(
-            dead_letters=ports.dead_letters, queue=ports.queue, queues=tuple(settings.queues), park=flows.park
+            dead_letters=ports.dead_letters, queue=ports.queue, queues=tuple(settings.queues), park=park
         )
         duties.append(Duty("dead_letters", drain.drain))
     return Job(

@@ -4,7 +4,9 @@
 
 What was recorded before its entity could be of a merge that never was: its compare-and-set lost, and what was merged instead found no
 conflict. Recorded after it, it would be lost with the process. So the entity carries it in between. Killed there, it is written down by
-whoever meets the entity next: the same message once more, or maintenance. Twice is one: the id is that of what was said.
+whoever meets the entity next: the same message once more, or maintenance. Twice is one: the id is that of what was said. An entity
+that is gone when its records are there was purged meanwhile, and they go after it; one that is still there is removed by the purge
+together with them, which looks for records after entities.
 """
 
 from __future__ import annotations
@@ -19,10 +21,10 @@ from syncd.domain.errors import Conflict, Overloaded, SyncdError
 from syncd.domain.ids import partition_of
 from syncd.domain.jsonbody import canonical, same
 from syncd.flows.steps import entity_writes
-from syncd.ports.documents import BATCH_BYTES, BATCH_LIMIT, FOREVER, Create, Document, Replace
+from syncd.ports.documents import BATCH_BYTES, BATCH_LIMIT, FOREVER, Create, Delete, Document, Replace
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from syncd.domain.jsontypes import JsonObject
     from syncd.ports.clock import Clock
@@ -53,7 +55,7 @@ class ConflictLog:
         failed: list[SyncdError] = []
         async with anyio.create_task_group() as group:
             for identifier, entity in carriers:
-                group.start_soon(self._unload, identifier, entity["conflicts"], failed)
+                group.start_soon(self._unload, identifier, entity, failed)
         if failed:
             raise failed[0]
         return len(carriers)
@@ -64,13 +66,17 @@ class ConflictLog:
         for batch in _batches(records):
             await self._write(tenant_id, batch)
 
-    async def _unload(self, identifier: str, written: Container[str], failed: list[SyncdError]) -> None:
+    async def _unload(self, identifier: str, carrier: JsonObject, failed: list[SyncdError]) -> None:
         """`failed`: raised when all are back; out of the group it would come in a group of errors."""
+        written: Mapping[str, JsonObject] = carrier["conflicts"]
         try:
             for _ in range(_ATTEMPTS):
                 found = await self._documents.get(ENTITIES, partition_of(identifier), identifier)
-                entity = None if found is None else without(found.data, written)
-                if found is None or entity is None:
+                if found is None:
+                    await self._forget(carrier["tenantId"], list(written))
+                    return
+                entity = without(found.data, written)
+                if entity is None:
                     return
                 try:
                     await self._documents.write(ENTITIES, found.partition, entity_writes(identifier, found, entity))
@@ -79,6 +85,11 @@ class ConflictLog:
                 return
         except SyncdError as error:
             failed.append(error)
+
+    async def _forget(self, tenant_id: str, records: Sequence[str]) -> None:
+        for start in range(0, len(records), BATCH_LIMIT):
+            deletes = [Delete(identifier) for identifier in records[start : start + BATCH_LIMIT]]
+            await self._documents.write(CONFLICTS, tenant_id, deletes)
 
     async def _write(self, tenant_id: str, wanted: Mapping[str, JsonObject]) -> None:
         writes: list[Write] = [Create(identifier, data, ttl=_ttl(data)) for identifier, data in wanted.items()]

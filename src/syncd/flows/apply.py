@@ -25,6 +25,8 @@ from syncd.flows.subscriptions import direction_of
 from syncd.ports.documents import Document
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from syncd.domain.errors import Bin
     from syncd.domain.jsontypes import JsonObject
     from syncd.domain.messages import Envelope
@@ -193,8 +195,8 @@ class Apply:
         occurred_at = moment(event.occurred_at, received_at)
         tenant_id, entity_type = connection.data["tenantId"], event.entity_type
 
-        async def admit(count: int) -> None:
-            await self._guard.admit(tenant_id, connection.id, entity_type, count)
+        async def admit(gone: Sequence[str]) -> None:
+            await self._guard.admit(tenant_id, connection.id, entity_type, gone)
 
         incoming = Incoming(
             connection_id=connection.id,

@@ -3,7 +3,10 @@ and asks.
 
 One document `deletes~<type>` per connection in the collection of cursors, changed by compare-and-set:
 
-    {tenantId, hour, inHour, run, inRun, allowed?, letThrough?}
+    {tenantId, hour, inHour, latelyInHour, run, inRun, latelyInRun, allowed?, letThrough?}
+
+A deletion is counted before it is stored, and again when whoever counted it has died between the two: entities that were counted lately
+are kept by name, and count once.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from syncd.domain.times import iso
 from syncd.ports.documents import Condition, Create, Replace
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from syncd.domain.jsontypes import JsonObject
     from syncd.ports.clock import Clock
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 _ATTEMPTS = 12
 #: Characters of an ISO time that say the hour.
 _HOUR = 13
+#: Entities kept by name: more than are deleted at once by the webhooks of one connection, and those of a page, up to so many. Beyond
+#: that, what is deleted once more after a crash counts once more.
+_AT_ONCE = 64
+_PAGE = 1000
 
 
 class DeleteGuard:
@@ -38,16 +45,18 @@ class DeleteGuard:
         self._records = records
 
     async def admit(
-        self, tenant_id: str, connection_id: str, entity_type: str, count: int, *, run: str | None = None
+        self, tenant_id: str, connection_id: str, entity_type: str, gone: Sequence[str], *, run: str | None = None
     ) -> None:
-        """Count `count` deletions. Raises Held where they are too many, and counts nothing then."""
+        """Count the deletions of these entities, once each. Raises Held where they are too many, and counts nothing then."""
         hour = iso(self._clock.now())[:_HOUR]
 
         async def counted(data: JsonObject) -> JsonObject:
-            in_hour = (data.get("inHour", 0) if data.get("hour") == hour else 0) + count
-            in_run = (data.get("inRun", 0) if run is not None and data.get("run") == run else 0) + count
-            changed = {**data, "hour": hour, "inHour": in_hour, "run": run, "inRun": in_run}
-            most = max(in_hour, in_run)
+            changed = _counted(data, "hour", hour, gone)
+            if run is not None:
+                changed = _counted(changed, "run", run, gone)
+            if changed == data:
+                return data
+            most = max(changed["inHour"], changed["inRun"] if run is not None else 0)
             if most <= self._records or await self._few(tenant_id, connection_id, entity_type, most, data, run, hour):
                 return changed
             passage = run or hour
@@ -106,6 +115,8 @@ class DeleteGuard:
             found: Document | None = await self._documents.get(CURSORS, connection_id, name)
             blank: JsonObject = {"tenantId": tenant_id, "connectionId": connection_id, "kind": "deletes"}
             data = await change(blank if found is None else found.data)
+            if found is not None and data == found.data:
+                return
             write = Create(name, data) if found is None else Replace(name, data, found.etag)
             try:
                 await self._documents.write(CURSORS, connection_id, [write])
@@ -113,3 +124,16 @@ class DeleteGuard:
                 continue
             return
         raise Overloaded("too many count deletions of one connection at once", retry_after=1.0)
+
+
+def _counted(data: JsonObject, period: str, this: str, gone: Sequence[str]) -> JsonObject:
+    """With these entities counted in this hour, or run; the same data where all of them are already."""
+    count, lately = f"in{period.title()}", f"latelyIn{period.title()}"
+    before = data if data.get(period) == this else {}
+    known = before.get(lately, [])
+    fresh = set(gone).difference(known)
+    if not fresh:
+        return data
+    names = [*(one for one in known if one not in gone), *gone]
+    names = names[-max(_AT_ONCE, min(len(gone), _PAGE)) :]
+    return {**data, period: this, count: before.get(count, 0) + len(fresh), lately: names}

@@ -41,7 +41,7 @@ _ROUNDS = 3
 _LAST_WRITE_WINS = Rules()
 
 
-async def _any_number(_count: int) -> None:
+async def _any_number(_gone: Sequence[str]) -> None:
     """Nobody guards deletions."""
 
 
@@ -69,14 +69,14 @@ class Intake:
         *,
         said_at: float,
         rules: Rules = _LAST_WRITE_WINS,
-        admit_deletes: Callable[[int], Awaitable[None]] = _any_number,
+        admit_deletes: Callable[[Sequence[str]], Awaitable[None]] = _any_number,
         keying: Keying | None = None,
         pushing: bool = False,
     ) -> Stored:
-        """One object. `said_at`: when we heard of it, Unix seconds. `admit_deletes` is told how many entities would be deleted before
-        any is, and raises Held. `keying`: where ids alone do not say what is one thing. `pushing`: for a push to its connection, whose
-        message goes on with what is owed there. Raises Overloaded where it may be the answer to a create of ours that is under way, or
-        while too many others change the entity."""
+        """One object. `said_at`: when we heard of it, Unix seconds. `admit_deletes` is told which entities would be deleted before any
+        is, of one perhaps again, and raises Held. `keying`: where ids alone do not say what is one thing. `pushing`: for a push to its
+        connection, whose message goes on with what is owed there. Raises Overloaded where it may be the answer to a create of ours that
+        is under way, or while too many others change the entity."""
         partition = entity_partition(tenant_id, entity_type)
         subscribers = await self._subscriptions.subscribers(tenant_id, entity_type)
         for _ in range(ATTEMPTS):
@@ -93,8 +93,8 @@ class Intake:
                 scope = scope._replace(keys=keys)
             step = step_of(scope, incoming, found, ulid(scope.now))
             await self._detach(partition, step)
-            if step.change.effect == "deleted":
-                await admit_deletes(1)
+            if step.buries:
+                await admit_deletes([step.entity_id])
             if step.writes:
                 try:
                     await self._documents.write(ENTITIES, partition, step.writes)
@@ -112,7 +112,7 @@ class Intake:
         *,
         said_at: float,
         rules: Rules = _LAST_WRITE_WINS,
-        admit_deletes: Callable[[int], Awaitable[None]] = _any_number,
+        admit_deletes: Callable[[Sequence[str]], Awaitable[None]] = _any_number,
         keys: Keys | None = None,
     ) -> list[Stored | TooLarge]:
         """Objects of one connection, each once; what became of each, in order. TooLarge: one that no document can hold, left out.
@@ -120,20 +120,13 @@ class Intake:
         subscribers = await self._subscriptions.subscribers(tenant_id, entity_type)
         partition = entity_partition(tenant_id, entity_type)
         answers: list[Stored | TooLarge | None] = [None] * len(page)
-        counted: set[int] = set()
-
-        async def admit(positions: set[int]) -> None:
-            if positions - counted:
-                await admit_deletes(len(positions - counted))
-                counted.update(positions)
-
         # What lost to another writer is read again and merged together; what is known of keys is of before, so that there each is
         # looked at by itself.
         for _ in range(_ROUNDS if keys is None else 1):
             left = [(position, incoming) for position, incoming in enumerate(page) if answers[position] is None]
             if left:
                 scope = Scope(tenant_id, entity_type, subscribers, rules, keys, self._clock.now(), partition)
-                await self._merged(scope, left, answers, said_at, admit)
+                await self._merged(scope, left, answers, said_at, admit_deletes)
         keying = None if keys is None else keys.keying
         for position, answer in enumerate(answers):
             if answer is None:
@@ -144,7 +137,7 @@ class Intake:
                         page[position],
                         said_at=said_at,
                         rules=rules,
-                        admit_deletes=_any_number if position in counted else admit_deletes,
+                        admit_deletes=admit_deletes,
                         keying=keying,
                     )
                 except TooLarge as error:
@@ -157,7 +150,7 @@ class Intake:
         page: Sequence[tuple[int, Incoming]],
         answers: list[Stored | TooLarge | None],
         said_at: float,
-        admit: Callable[[set[int]], Awaitable[None]],
+        admit_deletes: Callable[[Sequence[str]], Awaitable[None]],
     ) -> None:
         """Records with their places in `answers`. What lost a compare-and-set stays None there."""
         steps: list[tuple[int, Step]] = []
@@ -172,7 +165,9 @@ class Intake:
                 steps.append((position, step))
             seen.add(step.entity_id)
         changed = [(position, step) for position, step in steps if step.writes]
-        await admit({position for position, step in changed if step.change.effect == "deleted"})
+        gone = [step.entity_id for _, step in changed if step.buries]
+        if gone:
+            await admit_deletes(gone)
         for position, step in steps:
             if not step.writes:
                 answers[position] = step.stored

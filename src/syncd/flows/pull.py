@@ -10,7 +10,7 @@ once. The cursor document holds lease and state, so that two pulls of one type t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -303,8 +303,8 @@ class Pull:
     ) -> list[Stored | TooLarge]:
         source = run.source
 
-        async def admit(count: int) -> None:
-            await self._guard.admit(source.tenant_id, source.connection.id, source.kind.name, count, run=run.id)
+        async def admit(gone: Sequence[str]) -> None:
+            await self._guard.admit(source.tenant_id, source.connection.id, source.kind.name, gone, run=run.id)
 
         for patience in range(_PATIENCE + 1):
             try:

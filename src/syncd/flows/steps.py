@@ -67,6 +67,8 @@ class Step(NamedTuple):
     writes: Sequence[Write]
     leaves: str | None = None
     """The entity that the object's id led to, where its key says another."""
+    buries: bool = False
+    """It lives until then, and is deleted by this."""
 
     @property
     def stored(self) -> Stored:
@@ -127,7 +129,7 @@ def step_of(scope: Scope, incoming: Incoming, found: Found, fresh: str) -> Step:
         # Our own by content: the next object like it is another one.
         writes.append(Delete(creating_id(identifier, incoming.connection_id)))
     leaves = str(pointer.data["entityId"]) if pointer is not None and elsewhere else None
-    return Step(incoming, identifier, changed, change, writes + said, leaves)
+    return Step(incoming, identifier, changed, change, writes + said, leaves, written and deleted)
 
 
 def entity_writes(identifier: str, found: Document | None, entity: JsonObject) -> list[Write]:

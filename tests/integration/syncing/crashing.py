@@ -20,6 +20,7 @@ from tests.integration.syncing.systems import Memory, Telling, shared
 from tests.integration.syncing.world import World, opened
 
 Act = Callable[[World], Awaitable[object]]
+Adjust = Callable[[Settings], Settings]
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Stage:
     clock: FrozenClock
     memories: dict[str, Memory]
     backend: Backend
+    adjust: Adjust
 
     async def at_port_calls(self, act: Act, check: Act, *, more_than: int) -> None:
         """More worlds than that end in `act`. In the world after it the work is ended as it is after a kill -9: leases run out,
@@ -58,17 +60,24 @@ class Stage:
         await self.backend.at_port_calls(scenario, more_than=more_than)
 
     def _opened(self, directory: Path, clock: FrozenClock, **fields: Any) -> AbstractAsyncContextManager[World]:
-        return opened(directory, clock, backend=self.backend, adjust=small_pages, **fields)
+        return opened(directory, clock, backend=self.backend, adjust=self.adjust, **fields)
+
+
+def small_pages(settings: Settings) -> Settings:
+    return settings.model_copy(update={"sync": settings.sync.model_copy(update={"page_size": 2})})
 
 
 @asynccontextmanager
-async def staged(root: Path, backend: Backend, prepare: Act, **systems: Telling) -> AsyncIterator[Stage]:
+async def staged(
+    root: Path, backend: Backend, prepare: Act, *, adjust: Adjust = small_pages, **systems: Telling
+) -> AsyncIterator[Stage]:
     """`prepare` makes the state that each world begins from."""
     clock = next(iter(systems.values())).clock
     (root / "stage").mkdir()
-    async with opened(root / "stage", clock, backend=backend, adjust=small_pages) as world:
+    async with opened(root / "stage", clock, backend=backend, adjust=adjust) as world:
         await prepare(world)
-    yield Stage(root, systems, clock, {name: double.remember() for name, double in systems.items()}, backend)
+    memories = {name: double.remember() for name, double in systems.items()}
+    yield Stage(root, systems, clock, memories, backend, adjust)
 
 
 async def _until_dead(acting: Awaitable[object], crash: CrashAt) -> None:
@@ -98,10 +107,6 @@ async def with_two_hops_at_once(world: World, *, most: int = 200) -> None:
             continue
         await world.execute(*deliveries)
     raise AssertionError("still busy")
-
-
-def small_pages(settings: Settings) -> Settings:
-    return settings.model_copy(update={"sync": settings.sync.model_copy(update={"page_size": 2})})
 
 
 async def in_step(world: World, crm: Telling, mail: Telling, *, count: int) -> None:

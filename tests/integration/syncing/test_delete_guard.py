@@ -79,6 +79,19 @@ async def test_deletions_that_are_few_or_a_small_share_go_through(
     assert len(await world.entities()) == live - gone
 
 
+async def test_objects_that_came_and_went_between_two_pulls_are_no_deletions_here(
+    world: World, crm: RestDouble
+) -> None:
+    await pulled(world, crm, 10)
+    for number in range(10, 50):
+        crm.put("contact", number)
+        crm.remove("contact", str(number + 1))
+    result = await result_of_pull(world)
+    assert (result["status"], result.get("errorMessage")) == ("succeeded", None)
+    assert result["counts"]["fetched"] >= 40
+    assert len(await world.entities()) == 10
+
+
 async def test_a_feed_of_many_tombstones_is_held_until_somebody_lets_it_through(world: World, crm: RestDouble) -> None:
     async with system() as mail:
         await world.connect("mail", mail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import time
 from dataclasses import replace
@@ -81,6 +82,17 @@ async def test_a_connection_that_is_dead_without_saying_so_is_found_out_and_repl
         await world.send_at_last("after")
         assert await world.drained(1) == {"after"}
         assert time.monotonic() - cut < 30
+
+
+async def test_a_dead_connection_is_found_out_by_callers_who_stay_for_less_than_a_probe_takes() -> None:
+    async with bench(patience=replace(PATIENCE, probe=1.5)) as world:
+        await world.send("first")
+        await world.drained(1)
+        world.bus.half_open()
+        replaced = asyncio.create_task(world.bus.until("attach", 2, entity=Q, link="Consumer"))
+        while not replaced.done():
+            with contextlib.suppress(Unavailable):
+                await world.lease(wait=0.2)
 
 
 async def test_a_broker_that_is_silent_is_not_taken_for_an_empty_queue() -> None:

@@ -24,9 +24,11 @@ from syncd.ports.observe import Observe
 
 Handler = TypeVar("Handler", ServiceBusReceiver, ServiceBusSender)
 
-#: One attempt to connect, and one call that waits for an answer of the broker. Seconds.
+#: One attempt to connect. Seconds.
 CONNECT_TIMEOUT = 8.0
-CALL_TIMEOUT = 8.0
+#: One call that waits for an answer of the broker. With what it takes to connect again it has to stay below the 10 s in which a broker
+#: is in use again. Seconds.
+CALL_TIMEOUT = 5.0
 #: Pauses between attempts: doubling from the first to the longest, each drawn between half of it and all. Seconds.
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 4.0
@@ -43,10 +45,11 @@ class Patience:
     connect: float = CONNECT_TIMEOUT
     call: float = CALL_TIMEOUT
     longest_pause: float = LONGEST_PAUSE
-    probe_every: float = 5.0
+    probe_every: float = 4.0
     """A receiver that heard nothing for so long asks the broker something: an empty poll proves nothing (a silent broker and a
     half-open TCP connection look like an empty queue)."""
-    probe: float = 4.0
+    probe: float = 3.0
+    """What a probe may take; both together are what is said at CALL_TIMEOUT."""
     recycle_after: float = 3600.0
     """A receiver is replaced after so long, or after `recycle_replies`."""
     recycle_replies: int = 5000

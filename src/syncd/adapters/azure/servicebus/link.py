@@ -71,6 +71,7 @@ class Link:
         self._turn = asyncio.Lock()
         self._urgent = 0
         self._poll: asyncio.Task[list[ServiceBusReceivedMessage]] | None = None
+        self._probing: asyncio.Task[SyncdError | None] | None = None
         self._kept: list[ServiceBusReceivedMessage] = []
         self._settling: list[tuple[HeldLease, How, asyncio.Future[bool]]] = []
         self._flush: asyncio.Task[None] | None = None
@@ -305,22 +306,31 @@ class Link:
 
     # Other calls
 
-    async def peek(self, count: int, after: int) -> list[ServiceBusReceivedMessage]:
+    async def peek(self, count: int, after: int, *, timeout: float | None = None) -> list[ServiceBusReceivedMessage]:
         """Messages with a greater sequence number than `after`, whatever their state, oldest first."""
+        timeout = timeout or self._patience.call
         async with self._alone() as receiver:
-            messages = await receiver.peek_messages(count, sequence_number=after + 1, timeout=self._patience.call)
+            messages = await receiver.peek_messages(count, sequence_number=after + 1, timeout=timeout)
             self._replies += 1
             self._heard()
             return list(messages)
 
     async def _probe(self) -> None:
+        """Goes on to its end though whoever wanted to know is gone: a doubt that is dropped and begun anew finds nothing out."""
         silent = asyncio.get_running_loop().time() - self._heard_at
         if self._connection.handler is None or silent < self._patience.probe_every:
             return
-        async with self._alone() as receiver:
-            await receiver.peek_messages(1, timeout=self._patience.probe)
-            self._replies += 1
-            self._heard()
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._ask())
+        if error := await asyncio.shield(self._probing):
+            raise error
+
+    async def _ask(self) -> SyncdError | None:
+        try:
+            await self.peek(1, -1, timeout=self._patience.probe)
+        except SyncdError as error:
+            return error
+        return None
 
     def leave(self) -> None:
         """Close the connection, unless somebody needs it. The next who does opens it again."""
@@ -329,9 +339,8 @@ class Link:
 
     async def close(self) -> None:
         """Release nothing that is held; its locks run out."""
-        for task in (self._watcher, self._flush, self._poll):
-            if task is not None:
-                task.cancel()
+        tasks = (self._watcher, self._flush, self._poll, self._probing)
+        await asyncio.gather(*(stop(task) for task in tasks if task is not None))
         await self._connection.close()
 
     # The connection

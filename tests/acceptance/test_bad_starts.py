@@ -8,14 +8,18 @@ import shutil
 import socket
 import sqlite3
 import sys
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
 
 from syncd.adapters.embedded.store import FILE_NAME
-from tests.acceptance.process import Daemon, free_port
-from tests.acceptance.reading import events
+from tests.acceptance.process import Daemon, eventually, free_port
+from tests.acceptance.reading import events, logged
+from tests.acceptance.test_systemd import NotifySocket
+from tests.wire.identity import IdentityDouble
+from tests.wire.keyvault import KeyVaultDouble
 
 UNUSABLE, CONFIGURATION = 1, 78
 
@@ -192,6 +196,70 @@ async def refused(daemon: Daemon, config: Path, text: str, words: list[str]) -> 
         assert word in daemon.log, daemon.log
     assert "Traceback" not in daemon.log
     assert not daemon.data_dir.exists(), "nothing is begun with a wrong configuration"
+
+
+@asynccontextmanager
+async def with_key_vault(directory: Path) -> AsyncIterator[tuple[KeyVaultDouble, Daemon]]:
+    """A daemon, not started, whose admin token is in Key Vault."""
+    config = directory / "syncd.toml"
+    config.write_text(
+        '[http]\nadmin_token = "vault:syncd-admin"\n[backend]\nvault = "keyvault"\nidentity = "managed"\n'
+    )
+    async with IdentityDouble().serving() as identity, KeyVaultDouble(identity).serving() as vault:
+        daemon = Daemon(
+            directory / "data",
+            args=["--config", str(config)],
+            environment={
+                **identity.environment,
+                "KEY_VAULT_URL": vault.url,
+                "SYNCD_KEYVAULT__CA_FILE": vault.write_ca(directory),
+                "SYNCD_KEYVAULT__VERIFY_CHALLENGE": "false",
+            },
+        )
+        del daemon.environment["SYNCD_HTTP__ADMIN_TOKEN"]
+        try:
+            yield vault, daemon
+        finally:
+            await daemon.close()
+
+
+@pytest.mark.embedded
+async def test_a_start_waits_for_a_vault_that_is_away_and_says_for_what(tmp_path: Path) -> None:
+    notify = NotifySocket(tmp_path / "notify")
+    async with with_key_vault(tmp_path) as (vault, daemon):
+        vault.store.set("syncd-admin", daemon.token, {}, True)
+        vault.faults.always(503)
+        daemon.environment["NOTIFY_SOCKET"] = str(notify.path)
+        await daemon.launch()
+
+        async def told() -> bool:
+            assert daemon.running, daemon.log
+            return any("http.admin_token" in state.get("STATUS", "") for state in notify.read())
+
+        await eventually(told, what="a status for the service manager")
+        assert any("EXTEND_TIMEOUT_USEC" in state for state in notify.read()), "it does not end a start that waits"
+        assert logged(daemon, "vault_awaited")[0]["keys"] == "http.admin_token"
+        assert not any("READY" in state for state in notify.read())
+        vault.faults.clear()
+        await daemon.ready()
+        assert (await daemon.api("GET", "/queues")).status == 200
+        assert await daemon.terminate() == 0
+    notify.close()
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("why", ["no such secret", "no right"])
+async def test_a_reference_that_the_vault_does_not_follow_is_a_mistake_of_the_settings(
+    tmp_path: Path, why: str
+) -> None:
+    async with with_key_vault(tmp_path) as (vault, daemon):
+        if why == "no right":
+            vault.store.set("syncd-admin", daemon.token, {}, True)
+            vault.rights = frozenset()
+        assert await daemon.run_to_end() == CONFIGURATION, daemon.log
+        for word in (f"{tmp_path / 'syncd.toml'}:2", "http.admin_token", "syncd-admin"):
+            assert word in said(daemon)
+        assert ("Secrets Officer" in said(daemon)) == (why == "no right")
 
 
 async def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

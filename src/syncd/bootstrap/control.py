@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from syncd.bootstrap.generation import Generation, Surroundings, build_generation
 from syncd.bootstrap.jobs import PLANNER, planner_wakeup, wakeups
 from syncd.bootstrap.ports import Ports
+from syncd.bootstrap.references import awaited, with_vault
 from syncd.bootstrap.secrets import secrets_in
 from syncd.domain.errors import Failure, Invalid, SyncdError
 from syncd.domain.jsontypes import JsonObject
-from syncd.domain.secrets import Secret
 from syncd.flows.overlay import Overlay
 from syncd.ports.control import Health
 from syncd.runtime.health import HealthBoard
@@ -66,7 +66,7 @@ class Control:
             loaded = await asyncio.to_thread(
                 before.loaded.again, overlay=overlaid.values, overlay_version=overlaid.version
             )
-            loaded = await with_vault(loaded, self.ports)
+            loaded = await with_vault(loaded, self.ports.vault)
             # In a thread: time zones and providers are read from files.
             generation = await asyncio.to_thread(build_generation, before.number + 1, loaded, self.around)
         except SyncdError as error:  # Invalid, or that store or vault is away: whoever asked must hear of it
@@ -120,23 +120,11 @@ async def with_overlay(loaded: Loaded, control: Control) -> Loaded:
         control.overlay_unread = True
         board.last_reload_error = f"the stored overlay could not be read yet: {error}"
         ports.observe("overlay_left_out", version=None, error=str(error))
-        return await with_vault(loaded, ports)
+        return await awaited(loaded, ports.vault, clock=ports.clock, observe=ports.observe)
     try:
         if overlaid.values:
             loaded = loaded.again(overlay=overlaid.values, overlay_version=overlaid.version)
     except Invalid as error:
         board.last_reload_error = f"the stored overlay (version {overlaid.version}) was left out: {error}"
         ports.observe("overlay_left_out", version=overlaid.version, error=str(error))
-    return await with_vault(loaded, ports)
-
-
-async def with_vault(loaded: Loaded, ports: Ports) -> Loaded:
-    """References `vault:name` filled in from the vault; the newest version, because a setting has no document to point at one."""
-    if not loaded.pending:
-        return loaded
-    found: dict[str, Secret] = {}
-    for name in set(loaded.pending.values()):
-        versions = await ports.vault.versions(name)
-        if versions:
-            found[name] = await ports.vault.get(name, versions[-1])
-    return loaded.resolved(found)
+    return await awaited(loaded, ports.vault, clock=ports.clock, observe=ports.observe)

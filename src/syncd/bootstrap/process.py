@@ -41,12 +41,14 @@ from syncd.runtime.ticker import Ticker
 from syncd.runtime.watchdog import Watchdog, watchdog_timeout
 from syncd.runtime.work import Handler
 from syncd.runtime.worker import Worker
-from syncd.settings import Loaded, Settings
+from syncd.settings import ConfigurationError, Loaded, Settings
 from syncd.telemetry.log import Logs, get_logger
 from syncd.telemetry.observe import Telemetry
 
 #: Where the embedded default keeps the admin token that it made for itself.
 TOKEN_FILE = "admin-token"  # noqa: S105 - a file name
+#: EX_CONFIG of sysexits.h, as of every command whose settings are wrong: no service manager should try again.
+WRONG_SETTINGS = 78
 #: A command that found no daemon may hold the store for a moment while one starts: it must not make the start fail. Seconds.
 COMMAND_PATIENCE = 3.0
 #: Seconds that a thread may hold the interpreter lock while another wants it. The default of 5 ms is longer than a whole commit;
@@ -57,7 +59,8 @@ SWITCH_INTERVAL = 0.0005
 def run_daemon(
     loaded: Loaded, *, extra_handlers: Mapping[str, Handler] | None = None, extra_jobs: Sequence[Job] = ()
 ) -> int:
-    """Run until told to stop. 0 after an orderly stop, 1 where the store or the address cannot be had or a service was given up.
+    """Run until told to stop. 0 after an orderly stop, 1 where the store or the address cannot be had or a service was given up,
+    78 where the vault has not what the settings refer to.
 
     `extra_handlers`, `extra_jobs`: further kinds of message and scheduled jobs, for programs that embed the daemon.
     """
@@ -76,7 +79,7 @@ def run_daemon(
             return runner.run(_main(loaded, logs, directory, boot, extra_handlers or {}, extra_jobs))
     except SyncdError as error:
         get_logger().error("cannot_run", reason=str(error))
-        return 1
+        return WRONG_SETTINGS if isinstance(error, ConfigurationError) else 1
 
 
 def _json_lines(settings: Settings) -> bool | None:

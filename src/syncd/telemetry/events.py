@@ -310,6 +310,7 @@ EVENTS: dict[str, Event] = {
         counts=(Count("config_reload_failures", "Configurations that were refused."),), level="error"
     ),
     "overlay_left_out": Event(level="error"),
+    "vault_awaited": Event(level="warning"),
     # The Azure backend
     "azure_token": Event(
         counts=(Count("azure_tokens", "Tokens of our own identity that were asked for.", ("identity", "outcome")),),

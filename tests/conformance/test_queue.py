@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from syncd.domain.groups import GroupCap
 from syncd.domain.messages import Envelope, Lane
 from syncd.ports.queue import Complete, Delivery, Message, Next, Queue, Release
 from syncd.testing.clock import FrozenClock
@@ -40,15 +41,19 @@ def message(
     return Message(Envelope(kind="test", origin_id=name, lane=lane, group=group), body, due)
 
 
-async def lease(queue: Queue, count: int = 10, busy: tuple[str, ...] = ()) -> list[Delivery]:
+async def lease(queue: Queue, count: int = 10, cap: GroupCap | None = None) -> list[Delivery]:
     """As many as there are. A broker that is a network away gives what has come by now; the rest is asked for again."""
     found: list[Delivery] = []
+    left = cap
     while True:
-        found += await queue.lease(Q, count - len(found), duration=30.0, busy=busy)
+        found += await queue.lease(Q, count - len(found), duration=30.0, cap=left)
         if len(found) == count or queue.capabilities.exact_depth:
             return found
+        if cap is not None:
+            left = GroupCap(cap.most, Counter(cap.taken) + Counter(one.envelope.group or "" for one in found))
         seen = await queue.peek(Q, limit=1000)
-        if not any(one.state == "ready" and one.envelope.group not in busy for one in seen):
+        full = left.full if left is not None else ()
+        if not any(one.state == "ready" and one.envelope.group not in full for one in seen):
             return found
 
 
@@ -194,12 +199,40 @@ async def test_a_waiting_lease_ends_empty_after_its_time(queue: Queue, clock: Fr
     assert await waiting == []
 
 
-async def test_messages_of_busy_groups_are_passed_over_however_many_there_are(queue: Queue) -> None:
+async def test_messages_of_full_groups_are_passed_over_however_many_there_are(queue: Queue) -> None:
     flood = [message(f"f{n}", group="flood") for n in range(600)]
     await queue.send(Q, [*flood, message("other", group="quiet"), message("none")])
-    assert names(await lease(queue, 10, ("flood",))) == ["other", "none"]
-    assert await lease(queue, 10, ("flood",)) == []
+    full = GroupCap(2, {"flood": 2})
+    assert names(await lease(queue, 10, full)) == ["other", "none"]
+    assert await lease(queue, 10, full) == []
     assert names(await lease(queue, 2)) == ["f0", "f1"]
+
+
+async def test_of_a_group_with_some_room_a_lease_brings_as_many_as_fit_over_all_lanes(queue: Queue) -> None:
+    lanes: tuple[Lane, ...] = ("high", "normal", "low")
+    flood = [message(f"f{n}", group="flood", lane=lanes[n % 3]) for n in range(300)]
+    calm = [message("other", group="quiet"), message("none"), message("none")]
+    await queue.send(Q, [*flood, *calm])
+    found = await lease(queue, 10, GroupCap(5, {"flood": 2}))
+    assert Counter(one.envelope.group for one in found) == {"flood": 3, "quiet": 1, None: 2}
+    assert [one.deliveries for one in found] == [1] * 6
+    # Nothing that did not fit was taken and given back.
+    assert {one.deliveries for one in await lease(queue, 297)} == {1}
+
+
+async def test_what_a_lease_had_taken_that_nobody_waits_for_any_more_wakes_the_one_that_waits(queue: Queue) -> None:
+    for turns in range(6):
+        await queue.send(Q, [message()])
+        given_up = asyncio.create_task(queue.lease(Q, 1, duration=30.0, wait=60.0))
+        waiting = asyncio.create_task(queue.lease(Q, 1, duration=30.0, wait=60.0))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        given_up.cancel()
+        [answer] = await asyncio.gather(given_up, return_exceptions=True)
+        if isinstance(answer, list):  # it had come to its end
+            await queue.settle([Release(delivery) for delivery in answer])
+        async with asyncio.timeout(60):
+            await queue.settle([Complete(delivery) for delivery in await waiting])
 
 
 async def test_inside_a_lane_the_oldest_due_comes_first(queue: Queue, clock: FrozenClock) -> None:

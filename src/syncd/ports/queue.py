@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from syncd.domain.groups import GroupCap
 from syncd.domain.messages import Envelope
 
 
@@ -132,9 +133,9 @@ class Queue(Protocol):
         ...
 
     async def lease(
-        self, queue: str, count: int, *, duration: float, wait: float = 0.0, busy: Collection[str] = ()
+        self, queue: str, count: int, *, duration: float, wait: float = 0.0, cap: GroupCap | None = None
     ) -> list[Delivery]:
-        """Up to `count` deliverable messages, none of a group in `busy`. Waits up to `wait` seconds for the first.
+        """Up to `count` deliverable messages, of no group more than `cap` leaves. Waits up to `wait` seconds for the first.
 
         Leases are for `duration` seconds and renewed by the adapter off the caller's loop until settled or abandoned.
         The delivery is counted durably before it is returned.

@@ -5,9 +5,10 @@ Blobs are named `claims/<yyyymmdd>/<ulid>`; maintenance removes them once nothin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
+from syncd.domain.groups import GroupCap
 from syncd.domain.ids import ulid
 from syncd.domain.times import DAY, day
 from syncd.ports.blobs import Blobs
@@ -64,9 +65,9 @@ class ClaimCheckedQueue:
         return replace(message, envelope=replace(message.envelope, body_ref=name), body=b"")
 
     async def lease(
-        self, queue: str, count: int, *, duration: float, wait: float = 0.0, busy: Collection[str] = ()
+        self, queue: str, count: int, *, duration: float, wait: float = 0.0, cap: GroupCap | None = None
     ) -> list[Delivery]:
-        return await self._queue.lease(queue, count, duration=duration, wait=wait, busy=busy)
+        return await self._queue.lease(queue, count, duration=duration, wait=wait, cap=cap)
 
     async def extend(self, deliveries: Sequence[Delivery], duration: float) -> list[bool]:
         return await self._queue.extend(deliveries, duration)

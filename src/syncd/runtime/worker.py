@@ -9,6 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from syncd.domain.errors import Overloaded, Unavailable
+from syncd.domain.groups import GroupCap
 from syncd.ports.clock import Clock
 from syncd.ports.observe import Observe
 from syncd.ports.queue import Delivery, Queue, Release
@@ -106,9 +107,11 @@ class Worker:
                 break
             self._waiting.extend(deliveries)
             self._start()
+            got = len(deliveries)
             self.receivers.leased(
-                asked=free,
-                got=len(deliveries),
+                # What waits for a receiver says that there is more to do also where caps kept the lease from being full.
+                asked=min(free, got) if self._waiting else free,
+                got=got,
                 in_flight=len(self._units) + len(self._waiting),
                 now=self._clock.monotonic(),
                 loop_lag=self._loop_lag(),
@@ -161,11 +164,11 @@ class Worker:
 
     async def _lease(self, free: int) -> list[Delivery]:
         """Lease; interrupted when the worker stops or a capped group has room again."""
-        limits = self.receivers.limits
-        busy = tuple(group for group, count in self._groups.items() if count >= limits.per_group)
-        self._passed_over = frozenset(busy)
+        cap = self._cap()
+        self._passed_over = cap.full if cap is not None else frozenset()
+        duration = self.receivers.limits.lease
         self._leasing = leasing = asyncio.ensure_future(
-            self._queue.lease(self.name, free, duration=limits.lease, wait=LONG_POLL, busy=busy)
+            self._queue.lease(self.name, free, duration=duration, wait=LONG_POLL, cap=cap)
         )
         try:
             return await leasing
@@ -181,6 +184,15 @@ class Worker:
         finally:
             self._leasing = None
 
+    def _cap(self) -> GroupCap | None:
+        """Only what could begin is leased of a group: on a service each message that goes back costs two operations. None where the
+        receivers run out before a group does."""
+        limits = self.receivers.limits
+        if limits.per_group >= limits.maximum:
+            return None
+        waiting = Counter(group for one in self._waiting if (group := one.envelope.group) is not None)
+        return GroupCap(limits.per_group, self._groups + waiting)
+
     def _interrupt(self) -> None:
         if self._leasing is not None:
             self._leasing.cancel()
@@ -193,7 +205,7 @@ class Worker:
             task.add_done_callback(self._ended)
 
     def _take(self) -> _Unit | None:
-        """The next unit that may begin; those of groups that are full go back to the queue."""
+        """The next unit that may begin; those of groups that are full (a reload has lowered the cap) go back to the queue."""
         cap = self.receivers.limits.per_group
         surplus: list[Delivery] = []
         unit: _Unit | None = None

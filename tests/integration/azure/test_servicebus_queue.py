@@ -19,6 +19,7 @@ from syncd.adapters.azure.servicebus.link import Link
 from syncd.adapters.azure.servicebus.opening import open_service_bus
 from syncd.adapters.embedded.clock import SystemClock
 from syncd.domain.errors import Invalid, Overloaded, TooLarge, Unavailable
+from syncd.domain.groups import GroupCap
 from syncd.domain.messages import Envelope
 from syncd.ports.queue import Complete, Message, Next, Release
 from tests.integration.azure.servicebus_world import PATIENCE, Bench, Q, bench, message, opened_at
@@ -112,10 +113,10 @@ async def test_of_two_settlements_of_one_delivery_at_once_one_is_done() -> None:
         assert len(world.bus.queue(Q)) == 0
 
 
-async def test_messages_of_busy_groups_wait_here_and_go_back_uncounted_when_nobody_asks() -> None:
+async def test_messages_of_full_groups_wait_here_and_go_back_uncounted_when_nobody_asks() -> None:
     async with bench(patience=replace(PATIENCE, unasked=0.1)) as world:
         await world.queue.send(Q, [Message(Envelope(kind="t", origin_id="a", group="g"), b"")])
-        assert await world.queue.lease(Q, 5, duration=30.0, busy=("g",)) == []
+        assert await world.queue.lease(Q, 5, duration=30.0, cap=GroupCap(1, {"g": 1})) == []
         await world.bus.until("release")
         [delivery] = await world.lease()
         assert delivery.deliveries == 1

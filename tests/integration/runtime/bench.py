@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from syncd.domain.errors import Bin
 from syncd.domain.messages import Envelope
 from syncd.domain.outcomes import Outcome
 from syncd.ports.observe import Observe
-from syncd.ports.queue import Delivery, Depth, Message, Queue
+from syncd.ports.queue import Delivery, Depth, Message, Release, Settlement
 from syncd.runtime.claimcheck import ClaimCheckedQueue
 from syncd.runtime.executor import Executor
 from syncd.runtime.work import Handle, Handler, Work, WorkerLimits, Workload
@@ -24,9 +24,17 @@ from syncd.testing.clock import FrozenClock
 Q = "sync-outbound"
 
 
+class WatchedQueue(ClaimCheckedQueue):
+    given_back = 0
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
+        self.given_back += sum(isinstance(one, Release) for one in settlements)
+        return await super().settle(settlements)
+
+
 @dataclass
 class Bench:
-    queue: Queue
+    queue: WatchedQueue
     worker: Worker
     executor: Executor
     clock: FrozenClock
@@ -60,7 +68,7 @@ async def bench(
 ) -> AsyncIterator[Bench]:
     clock = FrozenClock()
     async with open_store(tmp_path, clock=clock, durable=False) as store, open_blobs(tmp_path / "blobs") as blobs:
-        queue = ClaimCheckedQueue(store.queue, blobs, inline_bytes=inline_bytes, clock=clock)
+        queue = WatchedQueue(store.queue, blobs, inline_bytes=inline_bytes, clock=clock)
         parked: list[tuple[Bin, str, bytes]] = []
         seen: list[Work] = []
         observed: list[str] = []

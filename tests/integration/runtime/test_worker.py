@@ -149,6 +149,16 @@ async def test_a_group_never_has_more_units_in_flight_than_its_cap_and_others_pa
         await b.until(lambda: len(b.seen) == 7)
 
 
+async def test_of_a_group_only_what_can_begin_is_leased_so_nothing_goes_back_and_forth(tmp_path: Path) -> None:
+    async with bench(tmp_path, answering(DONE), limits=WorkerLimits(minimum=1, maximum=8, group_cap=4)) as b:
+        flood = [Envelope(kind="test", origin_id=f"a{n}", group="a") for n in range(200)]
+        others = [Envelope(kind="test", origin_id=f"b{n}", group=group) for n, group in enumerate(["b", None] * 5)]
+        await b.queue.send(Q, [Message(envelope) for envelope in flood + others])
+        await b.until(lambda: len(b.seen) == 210)
+        await b.quiet()
+        assert b.queue.given_back == 0
+
+
 async def test_a_unit_that_has_its_answer_lets_the_next_begin_and_as_many_wait_for_the_store_as_there_are_receivers(
     tmp_path: Path,
 ) -> None:

@@ -1,6 +1,6 @@
 """Who holds which message, decided on the writer thread.
 
-Lanes are offered 8:4:1 by smooth weighted round robin. Inside a lane the oldest due comes first; messages of busy groups are passed
+Lanes are offered 8:4:1 by smooth weighted round robin. Inside a lane the oldest due comes first; messages of full groups are passed
 over. A tenant that floods a lane must not make everyone's lease a scan over its backlog: after a window of passed-over rows the
 groups themselves are walked through their own index, one seek a group.
 """
@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from syncd.adapters.embedded.codec import dumps
+from syncd.domain.groups import GroupCap, GroupRoom
 from syncd.domain.messages import LANES
 
-#: Rows of busy groups that one lease looks past before it asks the group index. About 0.1 ms.
+#: Rows of full groups that one lease looks past before it asks the group index. About 0.1 ms.
 WINDOW = 256
 
 _WEIGHTS = tuple(LANES.values())
@@ -38,7 +39,7 @@ class LeaseRequest:
     queue: str
     count: int
     duration: float
-    busy: tuple[str, ...]
+    cap: GroupCap | None
     now: float
 
 
@@ -161,7 +162,8 @@ class LeaseDesk:
         found = {lane: self._deliverable(connection, request, lane) for lane in range(len(_WEIGHTS))}
         waiting = [lane for lane in found if found[lane]]
         if len(waiting) == 1:
-            return found[waiting[0]]
+            return [seq for seq, _ in found[waiting[0]]]
+        room = GroupRoom(request.cap)
         chosen: list[int] = []
         credit = self._credits.setdefault(request.queue, [0] * len(_WEIGHTS))
         while waiting and len(chosen) < request.count:
@@ -169,27 +171,32 @@ class LeaseDesk:
                 credit[lane] += _WEIGHTS[lane]
             best = max(waiting, key=lambda lane: credit[lane])
             credit[best] -= sum(_WEIGHTS[lane] for lane in waiting)
-            chosen.append(found[best].pop(0))
+            seq, group = found[best].pop(0)
+            if room.take(group):
+                chosen.append(seq)
             if not found[best]:
                 waiting.remove(best)
         return chosen
 
-    def _deliverable(self, connection: sqlite3.Connection, request: LeaseRequest, lane: int) -> list[int]:
+    def _deliverable(self, connection: sqlite3.Connection, request: LeaseRequest, lane: int) -> list[tuple[int, str]]:
+        """Sequence numbers with their groups."""
         where = "FROM messages WHERE queue = ? AND lane = ? AND leased = 0 AND due <= ? ORDER BY due, seq LIMIT ?"
-        if not request.busy:
-            rows = connection.execute(f"SELECT seq {where}", (request.queue, lane, request.now, request.count))
-            return [row[0] for row in rows]
-        busy = set(request.busy)
-        looked = connection.execute(
-            f"SELECT seq, grp {where}", (request.queue, lane, request.now, request.count + WINDOW)
-        ).fetchall()
-        chosen = [seq for seq, group in looked if group not in busy][: request.count]
-        if len(chosen) == request.count or len(looked) < request.count + WINDOW:
-            return chosen
-        return self._by_group(connection, request, lane)
+        if request.cap is None:
+            rows = connection.execute(f"SELECT seq, '' {where}", (request.queue, lane, request.now, request.count))
+            return rows.fetchall()
+        for limit in (request.count, request.count + WINDOW):
+            looked = connection.execute(
+                f"SELECT seq, grp {where}", (request.queue, lane, request.now, limit)
+            ).fetchall()
+            chosen = _fitting(looked, request)
+            if len(chosen) == request.count or len(looked) < limit:
+                return chosen
+        return _fitting(self._by_group(connection, request, request.cap, lane), request)
 
-    def _by_group(self, connection: sqlite3.Connection, request: LeaseRequest, lane: int) -> list[int]:
-        rows = connection.execute(
+    def _by_group(
+        self, connection: sqlite3.Connection, request: LeaseRequest, cap: GroupCap, lane: int
+    ) -> list[tuple[int, str]]:
+        return connection.execute(
             """
             WITH RECURSIVE groups(grp) AS (
               SELECT min(grp) FROM messages WHERE queue = :queue AND lane = :lane AND leased = 0
@@ -198,10 +205,10 @@ class LeaseDesk:
                       WHERE m.queue = :queue AND m.lane = :lane AND m.leased = 0 AND m.grp > groups.grp)
               FROM groups WHERE groups.grp IS NOT NULL
             )
-            SELECT m.seq, m.due FROM groups JOIN messages m ON m.seq IN (
+            SELECT m.seq, m.grp FROM groups JOIN messages m ON m.seq IN (
               SELECT seq FROM messages WHERE queue = :queue AND lane = :lane AND leased = 0
-                AND grp = groups.grp AND due <= :now ORDER BY due, seq LIMIT :count)
-            WHERE groups.grp NOT IN (SELECT value FROM json_each(:busy))
+                AND grp = groups.grp AND due <= :now ORDER BY due, seq LIMIT :most)
+            WHERE groups.grp NOT IN (SELECT value FROM json_each(:full))
             ORDER BY m.due, m.seq LIMIT :count
             """,
             {
@@ -209,10 +216,10 @@ class LeaseDesk:
                 "lane": lane,
                 "now": request.now,
                 "count": request.count,
-                "busy": dumps(list(request.busy)),
+                "most": min(cap.most, request.count),
+                "full": dumps(sorted(cap.full)),
             },
-        )
-        return [row[0] for row in rows]
+        ).fetchall()
 
     def _take(self, connection: sqlite3.Connection, request: LeaseRequest, chosen: list[int]) -> list[LeasedRow]:
         rows = connection.execute(
@@ -239,3 +246,8 @@ class LeaseDesk:
             if row is not None and (earliest is None or row[0] < earliest):
                 earliest = row[0]
         return earliest
+
+
+def _fitting(rows: Sequence[tuple[int, str]], request: LeaseRequest) -> list[tuple[int, str]]:
+    room = GroupRoom(request.cap)
+    return [row for row in rows if room.take(row[1])][: request.count]

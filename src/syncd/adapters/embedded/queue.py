@@ -14,12 +14,14 @@ import asyncio
 import hashlib
 import heapq
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from syncd.adapters.embedded.codec import dumps, loads
 from syncd.adapters.embedded.engine import Engine
 from syncd.adapters.embedded.leasing import HeldLease, LeaseAnswer, LeaseDesk, LeaseRequest, Step
+from syncd.domain.groups import GroupCap
 from syncd.domain.messages import LANES, Envelope
 from syncd.ports.clock import Clock
 from syncd.ports.queue import (
@@ -92,18 +94,18 @@ class EmbeddedQueue:
         return sent
 
     async def lease(
-        self, queue: str, count: int, *, duration: float, wait: float = 0.0, busy: Collection[str] = ()
+        self, queue: str, count: int, *, duration: float, wait: float = 0.0, cap: GroupCap | None = None
     ) -> list[Delivery]:
         deadline = self._clock.monotonic() + wait
         while True:
             arrival = self._arrivals.setdefault(queue, asyncio.Event())
             arrival.clear()
-            request = LeaseRequest(queue, count, duration, tuple(busy), self._clock.now())
+            request = LeaseRequest(queue, count, duration, cap, self._clock.now())
             leasing = asyncio.ensure_future(self._engine.write(self._desk.lease, request, durable=False))
             try:
                 answer = await asyncio.shield(leasing)
             except asyncio.CancelledError:
-                leasing.add_done_callback(self._give_back)
+                leasing.add_done_callback(partial(self._give_back, queue))
                 raise
             if answer.rows:
                 return [
@@ -118,11 +120,13 @@ class EmbeddedQueue:
             if rest > 0:
                 await self._arrival(arrival, rest)
 
-    def _give_back(self, leasing: asyncio.Future[LeaseAnswer]) -> None:
-        """Nobody waits for this lease any more: what it took is released as if it had never been taken."""
+    def _give_back(self, queue: str, leasing: asyncio.Future[LeaseAnswer]) -> None:
+        """Nobody waits for this lease any more: what it took is released as if it had never been taken. Who asked meanwhile found
+        nothing, and looks again."""
         if not leasing.cancelled() and leasing.exception() is None and leasing.result().rows:
             steps: list[Step] = [(row[0], None, True) for row in leasing.result().rows]
             self._returning = asyncio.ensure_future(self._engine.write(self._desk.settle, steps, durable=False))
+            self._returning.add_done_callback(lambda _: self._announce(queue))
 
     async def _arrival(self, arrival: asyncio.Event, seconds: float) -> None:
         """Until something arrives, or the time is over by the injected clock."""

@@ -20,6 +20,6 @@ What the broker keeps, and what follows for the port:
 - `Next` sends the next hop and then completes this one. Its id is the envelope's broker id, so a repeated send of a hop is
   absorbed where the entity detects duplicates.
 - Nothing tells a sender that its message was absorbed: `Sent.duplicate` is always False.
-- The broker cannot skip messages of busy groups. They stay leased here, at most SHELF of them, until their group is free or nobody
+- The broker cannot skip messages of full groups. They stay leased here, at most SHELF of them, until their group is free or nobody
   asks any more; then they are released. A queue whose first thousand messages are all of one full group makes the others wait.
 """

@@ -4,7 +4,7 @@
                      -> when none gives anything, one message of each lane is awaited in a long poll
     message -> shelf -> the first demand that may have it
 
-Asked for is what is wanted, never more, except for one message of each lane while they share 8:4:1, and for those of busy groups:
+Asked for is what is wanted, never more, except for one message of each lane while they share 8:4:1, and for those of full groups:
 the broker cannot pass over them, so they are leased and lie here until their group is free. At most SHELF of them, then nothing more
 is taken until some have gone; when nobody has asked for a while all of it is released, which does not count as a delivery.
 """
@@ -27,6 +27,7 @@ from syncd.adapters.azure.servicebus.shelf import Shelf
 from syncd.adapters.azure.servicebus.skew import Skew, Stamps
 from syncd.adapters.azure.servicebus.wire import Wire
 from syncd.domain.errors import SyncdError, Unavailable
+from syncd.domain.groups import GroupCap
 from syncd.domain.messages import LANES, Lane
 from syncd.ports.clock import Clock
 from syncd.ports.observe import Observe
@@ -47,9 +48,14 @@ class Demand:
 
     count: int
     duration: float
-    busy: frozenset[str]
+    cap: GroupCap | None
     quick: bool
     reply: Reply[list[Delivery]]
+
+    @property
+    def full(self) -> frozenset[str]:
+        """Groups of which it may have nothing."""
+        return self.cap.full if self.cap is not None else frozenset()
 
 
 @dataclass(slots=True, eq=False)
@@ -224,7 +230,7 @@ class Consumer:
 
     def _settled(self, present: Sequence[Source]) -> bool:
         """Hand out what lies here, unless a lane that has more to give is missing and would lose its share."""
-        waiting = self._shelf.waiting(self._demands[0].busy)
+        waiting = self._shelf.waiting(self._demands[0].full)
         missing = [source for source in present if source.live and not waiting[source.lane]]
         return bool(sum(waiting.values())) and not missing and self._hand_out()
 
@@ -232,7 +238,7 @@ class Consumer:
         """To each demand what it may have; True if any got something."""
         some = False
         for demand in list(self._demands):
-            deliveries = self._shelf.pick(demand.count, demand.busy)
+            deliveries = self._shelf.pick(demand.count, demand.cap)
             if deliveries:
                 for delivery in deliveries:
                     held(delivery).duration = demand.duration
@@ -287,8 +293,7 @@ class Consumer:
 
     def _wanted(self, sources: Sequence[Source]) -> dict[Lane, int]:
         total = sum(demand.count for demand in self._demands)
-        busy = _busy_for_all(self._demands)
-        waiting = self._shelf.waiting(busy)
+        waiting = self._shelf.waiting(_full_for_all(self._demands))
         weights = sum(LANES[source.lane] for source in sources if source.live) or 1
         room = SHELF - len(self._shelf)
         wanted = {}
@@ -299,7 +304,7 @@ class Consumer:
 
     def _unmet(self) -> bool:
         """More is wanted than lies here."""
-        waiting = self._shelf.waiting(_busy_for_all(self._demands))
+        waiting = self._shelf.waiting(_full_for_all(self._demands))
         return sum(waiting.values()) < sum(demand.count for demand in self._demands)
 
     async def _await_one(self, source: Source) -> None:
@@ -374,6 +379,6 @@ class Consumer:
         await asyncio.gather(*(lease.link.settle(lease, How.RELEASE) for lease in leases if not lease.ended))
 
 
-def _busy_for_all(demands: Sequence[Demand]) -> Collection[str]:
+def _full_for_all(demands: Sequence[Demand]) -> Collection[str]:
     """Groups of which nobody may have a message."""
-    return frozenset.intersection(*(demand.busy for demand in demands)) if demands else frozenset()
+    return frozenset.intersection(*(demand.full for demand in demands)) if demands else frozenset()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from syncd.adapters.azure.servicebus.browsing import Browser
@@ -14,6 +14,7 @@ from syncd.adapters.azure.servicebus.leases import HeldLease, held
 from syncd.adapters.azure.servicebus.link import How
 from syncd.adapters.azure.servicebus.sending import Sending
 from syncd.domain.errors import Invalid, SyncdError
+from syncd.domain.groups import GroupCap
 from syncd.ports.clock import Clock
 from syncd.ports.deadletters import DeadLetter
 from syncd.ports.queue import (
@@ -66,11 +67,11 @@ class ServiceBusQueue:
         return [_SENT] * len(messages)
 
     async def lease(
-        self, queue: str, count: int, *, duration: float, wait: float = 0.0, busy: Collection[str] = ()
+        self, queue: str, count: int, *, duration: float, wait: float = 0.0, cap: GroupCap | None = None
     ) -> list[Delivery]:
         consumer = self._of(self._consumers, queue)
         reply: Reply[list[Delivery]] = self._thread.reply(consumer.put_back)
-        demand = Demand(count, duration, frozenset(busy), wait <= 0, reply)
+        demand = Demand(count, duration, cap, wait <= 0, reply)
         self._thread.post(lambda: consumer.want(demand))
         if wait <= 0:
             return await self._answer(consumer, demand)

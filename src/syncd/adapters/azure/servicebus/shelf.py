@@ -1,6 +1,6 @@
 """What is leased and not handed out yet, lane by lane in the order in which it is due; and who gets what of it.
 
-Lanes are offered 8:4:1 by smooth weighted round robin, as on every backend. Messages of busy groups stay where they are.
+Lanes are offered 8:4:1 by smooth weighted round robin, as on every backend. Messages of full groups stay where they are.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from bisect import insort
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+from syncd.domain.groups import GroupCap, GroupRoom
 from syncd.domain.messages import LANES, Lane
 from syncd.ports.queue import Delivery
 
@@ -39,13 +40,15 @@ class Shelf:
             if any(item.delivery.lease.lost for item in items):
                 self._lanes[lane] = [item for item in items if not item.delivery.lease.lost]
 
-    def waiting(self, busy: Collection[str]) -> Mapping[Lane, int]:
-        """How many of each lane may be handed out."""
-        return {lane: sum(_free(item, busy) for item in items) for lane, items in self._lanes.items()}
+    def waiting(self, full: Collection[str]) -> Mapping[Lane, int]:
+        """How many of each lane are of groups that have room."""
+        return {lane: sum(_free(item, full) for item in items) for lane, items in self._lanes.items()}
 
-    def pick(self, count: int, busy: Collection[str]) -> list[Delivery]:
-        """Up to `count`, each lane's share, then whatever is left to fill."""
-        found = {lane: free for lane, items in self._lanes.items() if (free := [i for i in items if _free(i, busy)])}
+    def pick(self, count: int, cap: GroupCap | None) -> list[Delivery]:
+        """Up to `count`, each lane's share, then whatever is left to fill; of no group more than fit."""
+        full = cap.full if cap is not None else frozenset[str]()
+        room = GroupRoom(cap)
+        found = {lane: free for lane, items in self._lanes.items() if (free := [i for i in items if _free(i, full)])}
         for lane in self._lanes:
             if lane not in found:
                 self._credit[lane] = 0
@@ -57,7 +60,9 @@ class Shelf:
                 self._credit[lane] += LANES[lane]
             best = max((lane for lane in found if found[lane]), key=lambda lane: self._credit[lane])
             self._credit[best] -= whole
-            chosen.append(found[best].pop(0))
+            item = found[best].pop(0)
+            if room.take(item.delivery.envelope.group):
+                chosen.append(item)
         taken = {id(item) for item in chosen}
         for lane in found:
             self._lanes[lane] = [item for item in self._lanes[lane] if id(item) not in taken]
@@ -73,5 +78,5 @@ class Shelf:
         return everything
 
 
-def _free(item: _Item, busy: Collection[str]) -> bool:
-    return item.delivery.envelope.group not in busy and not item.delivery.lease.lost
+def _free(item: _Item, full: Collection[str]) -> bool:
+    return item.delivery.envelope.group not in full and not item.delivery.lease.lost

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import ssl
 import time
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ import pytest
 from syncd.adapters.embedded.clock import SystemClock
 from syncd.domain.errors import Overloaded, Unavailable
 from syncd.ports.queue import Complete
-from tests.integration.azure.servicebus_world import PATIENCE, Q, bench, message
+from tests.integration.azure.servicebus_world import PATIENCE, Machine, Q, bench, message
 from tests.wire.servicebus import QueueSpec
 
 
@@ -128,6 +129,49 @@ async def test_an_answer_that_is_lost_after_a_send_stores_the_message_once_where
         await world.send("second")
         assert await world.drained(2) == {"first", "second"}
         assert len(world.bus.queue(Q)) == 0
+
+
+async def test_what_was_held_by_a_connection_that_is_gone_is_settled_together_by_the_next() -> None:
+    async with bench() as world:
+        await world.send(*(str(number) for number in range(8)))
+        held = await world.lease()
+        assert len(held) == 8
+        world.bus.drop_connections()
+
+        async def settled() -> list[bool]:
+            return await world.queue.settle([Complete(delivery) for delivery in held])
+
+        assert await world.at_last(settled) == [True] * 8
+        assert world.bus.happened("protocol error") == []
+
+
+async def test_a_lock_that_ends_with_a_settlement_under_way_is_not_renewed() -> None:
+    machine = Machine()
+    async with bench(clock=machine.clock()) as world:
+        await world.send("first")
+        [held] = await world.lease()
+        world.bus.drop_connections()  # from here on it is settled by its lock's token, which the SDK then forgets
+        await world.at_last(lambda: world.queue.peek(Q))
+        machine.let_pass(40.0, world.bus)
+        settled, _ = await asyncio.gather(world.queue.settle([Complete(held)]), world.queue.extend([held], 30.0))
+        assert settled == [True]
+        assert world.bus.happened("refused") == []
+
+
+async def test_the_certificates_are_read_once_for_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[object] = []
+    really = ssl.SSLContext.load_verify_locations
+
+    def reading(context: ssl.SSLContext, cafile: str | None = None) -> None:
+        read.append(cafile)
+        really(context, cafile)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", reading)
+    async with bench() as world:
+        await world.send("first")
+        assert await world.drained(1) == {"first"}
+        assert len(world.bus.happened("open")) >= 2
+    assert len(read) == 1
 
 
 async def test_links_that_the_service_closes_for_idleness_are_replaced_unseen() -> None:

@@ -184,6 +184,8 @@ class Connection(Generic[Handler]):
             pause = max(self._pause, getattr(known, "retry_after", None) or 0.0)
             self._pause = min(self._pause * 2, self.patience.longest_pause)
         self._retry_at = now + pause * (0.5 + random.random() / 2)  # noqa: S311 - jitter, not a secret
+        if isinstance(known, Unavailable) and known.retry_after is None:
+            known.retry_after = self._retry_at - now
         self.drop()
         return known
 

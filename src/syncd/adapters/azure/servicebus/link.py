@@ -73,6 +73,7 @@ class Link:
         self._poll: asyncio.Task[list[ServiceBusReceivedMessage]] | None = None
         self._probing: asyncio.Task[SyncdError | None] | None = None
         self._kept: list[ServiceBusReceivedMessage] = []
+        self._calling = asyncio.Lock()  # the SDK numbers transfers of two calls at once alike, and the broker ends that
         self._settling: list[tuple[HeldLease, How, asyncio.Future[bool]]] = []
         self._flush: asyncio.Task[None] | None = None
         self._held: set[HeldLease] = set()
@@ -97,14 +98,13 @@ class Link:
         """
         loop = asyncio.get_running_loop()
         until: float | None = None
-        count = min(count, MOST_AT_ONCE)
         while True:
             await self._probe()
             async with self._turn:
                 receiver = await self._open()
                 until = until or loop.time() + patience  # connecting takes its own time
                 try:
-                    messages = await self._receive(receiver, count, until, gap)
+                    messages = await self._receive(receiver, min(count, MOST_AT_ONCE), until, gap)
                 except Exception as error:  # the connection is closed, and the caller hears what the port may tell
                     raise self._connection.failed(error, "receiving") from error
             if messages:
@@ -198,11 +198,9 @@ class Link:
         if isinstance(answer, bool):
             lease.ended = True
             self._held.discard(lease)
-        if future.done():
-            return
-        if isinstance(answer, bool):
-            future.set_result(answer)
-        else:
+            if not future.done():
+                future.set_result(answer)
+        elif not future.done():
             future.set_exception(told(answer, f"Service Bus {self.entity}: {how.value} message {lease.sequence}"))
 
     async def _settle_batch(
@@ -230,7 +228,7 @@ class Link:
         if lease.ended:
             return False
         try:
-            async with asyncio.timeout(self._patience.call):
+            async with self._calling, asyncio.timeout(self._patience.call):
                 if how is How.COMPLETE:
                     await receiver.complete_message(lease.message)
                 elif how is How.ABANDON or not await sdk.release(receiver, lease.message):
@@ -276,9 +274,12 @@ class Link:
             await self._renew(due[start : start + MOST_RENEWED])
 
     async def _renew(self, leases: list[HeldLease]) -> None:
+        ends: list[float | None]
         async with self._alone() as receiver:
+            leases = [lease for lease in leases if not lease.ended]  # settled or lost while others had their turn
+            if not leases:
+                return
             self._replies += 1
-            ends: list[float | None]
             try:
                 ends = [*await sdk.renew(receiver, [lease.message for lease in leases], self._patience.call)]
             except LOST:  # one of them, and the broker does not say which

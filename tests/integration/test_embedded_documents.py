@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,13 +11,19 @@ import pytest
 from syncd.adapters.embedded.documents import EmbeddedDocuments
 from syncd.adapters.embedded.store import open_store
 from syncd.domain.collections import ENTITIES
-from syncd.ports.documents import BATCH_LIMIT, Create
+from syncd.domain.errors import Conflict
+from syncd.ports.documents import BATCH_LIMIT, Create, Query
 from syncd.testing.clock import FrozenClock
 
 
 @pytest.fixture
-async def documents(tmp_path: Path) -> AsyncIterator[EmbeddedDocuments]:
-    async with open_store(tmp_path, clock=FrozenClock(), durable=False) as store:
+def clock() -> FrozenClock:
+    return FrozenClock()
+
+
+@pytest.fixture
+async def documents(tmp_path: Path, clock: FrozenClock) -> AsyncIterator[EmbeddedDocuments]:
+    async with open_store(tmp_path, clock=clock, durable=False) as store:
         yield store.documents
 
 
@@ -72,3 +79,37 @@ async def test_numbers_and_characters_that_only_the_standard_library_reads_come_
     )
     found = await documents.get_many(ENTITIES, [("p", "huge"), ("p", "plain"), ("p", "null")])
     assert [one and one.data["n"] for one in found] == [2**80, 1.5, None]
+
+
+@pytest.mark.parametrize("count", [2, 7, 50, 99, 100])
+async def test_a_batch_of_new_documents_of_which_the_last_is_there_leaves_nothing_behind(
+    documents: EmbeddedDocuments, count: int
+) -> None:
+    [there] = await documents.write(ENTITIES, "t", [Create("last", {"n": 0})])
+    losing = documents.write(
+        ENTITIES, "t", [*(Create(f"d{n}", {}) for n in range(count - 1)), Create("last", {"n": 1})]
+    )
+    # Three of one transaction: the neighbours of the one that loses are written.
+    before, lost, after = await asyncio.gather(
+        documents.write(ENTITIES, "t", [Create("before1", {}), Create("before2", {})]),
+        losing,
+        documents.write(ENTITIES, "t", [Create("after1", {}), Create("after2", {})]),
+        return_exceptions=True,
+    )
+    assert isinstance(lost, Conflict)
+    assert lost.index == count - 1
+    found = (await documents.query(ENTITIES, Query(partition="t", limit=1000))).items
+    assert {one.id for one in found} == {"before1", "before2", "after1", "after2", "last"}
+    assert there in found
+    assert isinstance(before, list)
+    assert isinstance(after, list)
+
+
+@pytest.mark.parametrize("count", [2, 7, 50, 99, 100])
+async def test_a_batch_of_new_documents_takes_the_place_of_one_that_has_expired(
+    documents: EmbeddedDocuments, clock: FrozenClock, count: int
+) -> None:
+    await documents.write(ENTITIES, "t", [Create("d0", {"n": "old"}, 10.0)])
+    await clock.advance(10)
+    stored = await documents.write(ENTITIES, "t", [Create(f"d{n}", {"n": n}) for n in range(count)])
+    assert await documents.get_many(ENTITIES, [("t", f"d{n}") for n in range(count)]) == stored

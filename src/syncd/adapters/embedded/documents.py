@@ -159,23 +159,17 @@ def _write(connection: sqlite3.Connection, batches: Sequence[_Prepared]) -> list
         if len(batch.rows) == 1:
             answers.append(_one_by_one(connection, batch))
             continue
+        # New documents, as a page of a pull brings them, go in sets. Where one is there already, it may have expired.
+        if all(isinstance(write, Create) for write in batch.writes) and create(connection, batch.table, batch.rows):
+            answers.append(None)
+            continue
         connection.execute("SAVEPOINT batch")
-        answer: Exception | None = None
-        if not _at_once(connection, batch):
+        answer = _one_by_one(connection, batch)
+        if answer is not None:
             connection.execute("ROLLBACK TO batch")
-            answer = _one_by_one(connection, batch)
-            if answer is not None:
-                connection.execute("ROLLBACK TO batch")
         connection.execute("RELEASE batch")
         answers.append(answer)
     return answers
-
-
-def _at_once(connection: sqlite3.Connection, batch: _Prepared) -> bool:
-    """A batch of new documents, as a page of a pull brings them, in sets. False for any other, and where one is there already."""
-    if not all(isinstance(write, Create) for write in batch.writes):
-        return False
-    return create(connection, batch.table, batch.rows, batch.now)
 
 
 def _one_by_one(connection: sqlite3.Connection, batch: _Prepared) -> Exception | None:

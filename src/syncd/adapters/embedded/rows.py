@@ -49,13 +49,22 @@ def find(connection: sqlite3.Connection, table: str, keys: Sequence[tuple[str, s
     return answers
 
 
-def create(connection: sqlite3.Connection, table: str, rows: Sequence[NewRow], now: float) -> bool:
-    """Put rows that are absent; one that has expired counts as absent. False where any was there: then any of the others may be written,
-    and the caller takes all of it back."""
-    for start, size in _cut(len(rows)):
-        values = chain.from_iterable(rows[start : start + size])
-        if connection.execute(_insert(table, size), (*values, now)).rowcount != size:
-            return False
+def create(connection: sqlite3.Connection, table: str, rows: Sequence[NewRow]) -> bool:
+    """Put rows that are absent, all of them or none. False where any is there already, also one that has expired."""
+    parts = list(_cut(len(rows)))
+    guarded = len(parts) > 1  # one statement that fails leaves nothing behind by itself
+    if guarded:
+        connection.execute("SAVEPOINT rows")
+    try:
+        for start, size in parts:
+            connection.execute(_insert(table, size), tuple(chain.from_iterable(rows[start : start + size])))
+    except sqlite3.IntegrityError:
+        if guarded:
+            connection.execute("ROLLBACK TO rows")
+            connection.execute("RELEASE rows")
+        return False
+    if guarded:
+        connection.execute("RELEASE rows")
     return True
 
 
@@ -84,8 +93,5 @@ def _select(table: str, size: int) -> str:
 
 @cache
 def _insert(table: str, size: int) -> str:
-    return (
-        f"INSERT INTO {table} (partition, id, etag, expires, body) VALUES {', '.join(['(?, ?, ?, ?, ?)'] * size)}"
-        " ON CONFLICT (partition, id) DO UPDATE SET etag = excluded.etag, expires = excluded.expires,"
-        f" body = excluded.body WHERE {table}.expires <= ?"
-    )
+    values = ", ".join(["(?, ?, ?, ?, ?)"] * size)
+    return f"INSERT INTO {table} (partition, id, etag, expires, body) VALUES {values}"

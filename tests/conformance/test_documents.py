@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -262,6 +263,23 @@ async def test_conditions_compare_declared_paths(
     page = await documents.query(TASKS, Query(partition="t", where=[condition]))
     assert {item.id for item in page.items} == expected
     assert await documents.count(TASKS, "t", [condition]) == len(expected)
+
+
+async def test_ids_are_compared_where_nothing_else_is_declared(documents: Documents) -> None:
+    names = ["a", "k~", "k~1", "k~9f", "k~ä/ö", "x~1", "z"]
+    for partition in (P, f"{P}2"):
+        await documents.write(ENTITIES, partition, [Create(name, {"updatedAt": "x"}) for name in names])
+    where = (Condition("id", "ge", "k~"), Condition("id", "lt", "l"))
+    query = Query(partition=P, where=where, limit=3)
+    first = await documents.query(ENTITIES, query)
+    assert [item.id for item in first.items] == ["k~", "k~1", "k~9f"]
+    second = await documents.query(ENTITIES, replace(query, cursor=first.cursor))
+    assert ([item.id for item in second.items], second.cursor) == (["k~ä/ö"], None)
+    found = await documents.query(ENTITIES, Query(across=True, where=(Condition("id", "in", ["k~ä/ö", "z", "no"]),)))
+    assert [(item.partition, item.id) for item in found.items] == [
+        (partition, name) for partition in (P, f"{P}2") for name in ("k~ä/ö", "z")
+    ]
+    assert await documents.count(ENTITIES, P, where) == 4
 
 
 async def test_a_query_across_partitions_says_so_and_pages_too(documents: Documents) -> None:

@@ -11,6 +11,7 @@ from syncd.bootstrap.purging import Park
 from syncd.domain.schedules import parse_schedule
 from syncd.flows.conflicts import ConflictLog
 from syncd.flows.debts import Debts
+from syncd.flows.idlekeys import IdleKeys
 from syncd.flows.jobs import Job
 from syncd.flows.maintain import Duty, Maintain, store_duties
 from syncd.flows.maintain_deadletters import DrainDeadLetters
@@ -93,6 +94,7 @@ def _maintenance(settings: Settings, ports: Ports, plan: Plan, flows: Flows, par
     debts = Debts(documents=ports.documents, queue=ports.queue, conflicts=conflicts, clock=ports.clock)
     duties.append(Duty("owed_pushes", debts.remind))
     duties.append(Duty("exhausted", flows.exhausted.replay))
+    duties.append(Duty("idle_keys", IdleKeys(documents=ports.documents, clock=ports.clock).clear))
     if ports.dead_letters is not None:
         drain = DrainDeadLetters(
             dead_letters=ports.dead_letters, queue=ports.queue, queues=tuple(settings.queues), park=park

@@ -15,6 +15,9 @@ from syncd.domain.collections import COLLECTIONS, Collection
 from syncd.domain.errors import Invalid
 from syncd.domain.jsontypes import Json
 
+#: Every document has one, so that it need not be declared.
+ID = "id"
+
 
 def check_declared(collection: Collection) -> None:
     """Raises Invalid for a collection that is not one of COLLECTIONS."""

@@ -1,10 +1,11 @@
 """Records that are one thing beside their ids (domain/dedupe): who holds a key is said by a document beside the entities.
 
-    k~hash(connection, key) {kind, heldFor, entityId, externalId, at?, run, schema}
+    k~hash(connection, key) {kind, heldFor, entityId, externalId, at?, run, schema, idleSince?}
 
 It is written in the batch of its entity, by compare-and-set, so that two that meet over one key make one entity. It is believed only
 where the entity agrees: its connection last sent exactly this key. So whatever changes an entity otherwise need not know of keys.
-Types whose ids alone say it (external_id) never come here.
+One that is believed no more is cleared away in the end (flows/idlekeys), unless it is claimed again. Types whose ids alone say it
+(external_id) never come here.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ class Keyed:
         before = self.document.data
         # Where there are times, they decide, and the run says nothing.
         names = ("entityId", "externalId", "at") + (("run",) if self.claim.updated_at is None else ())
-        if all(before.get(name) == data[name] for name in names):
+        # One that is to be cleared away is always written: whoever clears it has lost by that.
+        if "idleSince" not in before and all(before.get(name) == data[name] for name in names):
             return None
         return Replace(self.identifier, data, self.document.etag)
 
@@ -145,7 +147,7 @@ async def look(
     keys = list({key for one in records if (key := identity.key_of(one)) is not None})
     names = [(partition, key_id(connection_id, key)) for key in keys]
     said = dict(zip(keys, await documents.get_many(ENTITIES, names) if names else [], strict=True))
-    owners = await _entities(documents, partition, [one.data["entityId"] for one in said.values() if one is not None])
+    owners = await entities_of(documents, partition, [one.data["entityId"] for one in said.values() if one is not None])
     claims: dict[str, Claim] = {}
     named: dict[str, Document] = {}
     holders: dict[str, Document] = {}
@@ -238,7 +240,7 @@ def under_new_holder(entity: JsonObject, connection_id: str) -> JsonObject:
     return {**entity, "links": {**entity["links"], connection_id: link}}
 
 
-async def _entities(documents: Documents, partition: str, identifiers: Iterable[str]) -> dict[str, Document]:
+async def entities_of(documents: Documents, partition: str, identifiers: Iterable[str]) -> dict[str, Document]:
     names = [(partition, one) for one in set(identifiers)]
     found = await documents.get_many(ENTITIES, names) if names else []
     return {one.id: one for one in found if one is not None}
@@ -246,14 +248,27 @@ async def _entities(documents: Documents, partition: str, identifiers: Iterable[
 
 def _agrees(entity: Document, connection_id: str, identity: Identity, key: str) -> bool:
     """Is the key still what the connection last sent of the entity? A tombstone has forgotten, and is believed."""
-    data = entity.data
-    base = data["links"].get(connection_id, {}).get("base")
-    if data["deleted"]:
+    if entity.data["deleted"]:
         return identity.strategy == "composite_key"
-    external_id = data["externalIds"].get(connection_id)
+    return _key_now(entity, connection_id, identity) == key
+
+
+def is_believed(document: Document, entity: Document, identity: Identity) -> bool:
+    """What `look` makes of a key's document, for those that no record leads to."""
+    if entity.data["deleted"]:
+        return identity.strategy == "composite_key"
+    connection_id: str = document.data["heldFor"]
+    key = _key_now(entity, connection_id, identity)
+    return key is not None and key_id(connection_id, key) == document.id
+
+
+def _key_now(entity: Document, connection_id: str, identity: Identity) -> str | None:
+    """Of what the connection last sent of it."""
+    base = entity.data["links"].get(connection_id, {}).get("base")
+    external_id = entity.data["externalIds"].get(connection_id)
     if base is None or external_id is None:
-        return False
-    return identity.key_of(Heard(external_id=external_id, data=base, updated_at=None, deleted=False)) == key
+        return None
+    return identity.key_of(Heard(external_id=external_id, data=base, updated_at=None, deleted=False))
 
 
 async def _known(
@@ -263,7 +278,7 @@ async def _known(
     names = {one: (partition, alias_id(connection_id, one)) for one in external_ids}
     pointers = await documents.get_many(ENTITIES, list(names.values())) if names else []
     led = {one: str(pointer.data["entityId"]) for one, pointer in zip(names, pointers, strict=True) if pointer}
-    entities = await _entities(documents, partition, led.values())
+    entities = await entities_of(documents, partition, led.values())
     said: dict[str, float] = {}
     for one, identifier in led.items():
         link = entities[identifier].data["links"].get(connection_id, {}) if identifier in entities else {}

@@ -78,7 +78,8 @@ Write = Create | Replace | Upsert | Delete
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`path op value`; `path` is one of the collection's declared paths. A missing field satisfies only `absent`."""
+    """`path op value`; `path` is one of the collection's declared paths, or `id`, which is compared with whole ids. A missing field
+    satisfies only `absent`."""
 
     path: str
     op: Literal["eq", "ne", "lt", "le", "gt", "ge", "in", "absent", "present"]

@@ -21,6 +21,8 @@ OPERATORS = ("eq", "ne", "lt", "le", "gt", "ge")
 
 
 def condition(rng: random.Random, path: str) -> Condition:
+    if path == "id":
+        return Condition(path, rng.choice(OPERATORS), rng.choice(["B", "a2", "é", "~3"]))
     if path == "deleted":
         return rng.choice([Condition(path, "eq", rng.random() < 0.5), Condition(path, "in", [False, True])])
     match rng.randrange(4):
@@ -123,7 +125,7 @@ async def test_random_writes_and_queries_are_answered_alike(tmp_path: Path, seed
         for _ in range(100):
             collection = rng.choice([ENTITIES, TASKS, PARKED, CONNECTIONS])
             across = rng.random() < 0.4
-            paths = (*collection.paths, *collection.scanned)
+            paths = ("id", *collection.paths, *collection.scanned)
             where = [condition(rng, rng.choice(paths)) for _ in range(rng.choice([0, 0, 1, 1, 2]))]
             query = Query(
                 partition=None if across else rng.choice(PARTITIONS.get(collection.name, ["c"])),

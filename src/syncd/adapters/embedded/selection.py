@@ -23,11 +23,15 @@ def _column(collection: Collection, path: str, declared: Sequence[str]) -> str:
     return f"p_{keyset.check_path(collection, path, declared)}"
 
 
+def _compared(collection: Collection, path: str) -> str:
+    return path if path == keyset.ID else _column(collection, path, (*collection.paths, *collection.scanned))
+
+
 def _conditions(collection: Collection, where: Sequence[Condition]) -> tuple[list[str], list[Json]]:
     clauses: list[str] = []
     arguments: list[Json] = []
     for condition in where:
-        column = _column(collection, condition.path, (*collection.paths, *collection.scanned))
+        column = _compared(collection, condition.path)
         if condition.op == "absent":
             clauses.append(f"{column} IS NULL")
             continue

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from syncd.adapters.azure.cosmos.layout import Layout, sortable
-from syncd.adapters.azure.cosmos.stored import EXPIRES, PARTITION
+from syncd.adapters.azure.cosmos.stored import EXPIRES, PARTITION, stored_id
 from syncd.domain import keyset
 from syncd.domain.collections import Collection
 from syncd.domain.errors import Invalid
@@ -92,7 +92,11 @@ def _conditions(collection: Collection, where: Sequence[Condition], statement: S
 
 
 def _condition(collection: Collection, condition: Condition, statement: Statement) -> str:
-    path = keyset.check_path(collection, condition.path, (*collection.paths, *collection.scanned))
+    path = condition.path
+    if path == keyset.ID:
+        condition = _as_stored(condition)
+    else:
+        keyset.check_path(collection, path, (*collection.paths, *collection.scanned))
     match condition.op:
         case "absent":
             return f"(NOT IS_DEFINED(c.{path}) OR IS_NULL(c.{path}))"
@@ -107,6 +111,17 @@ def _condition(collection: Collection, condition: Condition, statement: Statemen
             return f"({_present(path)} AND NOT (c.{path} = {statement.bind(condition.value)}))"
         case operator:
             return f"c.{path} {_OPERATORS[operator]} {statement.bind(condition.value)}"
+
+
+def _as_stored(condition: Condition) -> Condition:
+    """One about ids, which are escaped where they lie."""
+    match condition.value:
+        case str(value):
+            return replace(condition, value=stored_id(value))
+        case list(values):
+            return replace(condition, value=[stored_id(value) for value in values])
+        case _:
+            return condition
 
 
 def _within(layout: Layout, partition: str, statement: Statement) -> list[str]:

@@ -108,7 +108,8 @@ async def test_a_reload_in_the_middle_of_a_pull_disturbs_nobody(
 async def test_a_stop_in_the_middle_of_a_pull_goes_on_at_the_same_page(
     tmp_path: Path, daemon: Daemon, crm: System, mail: System
 ) -> None:
-    config(tmp_path, more=DRAIN)
+    # Far more pages than are fetched ahead: what is there when the stop is seen is stored, and must not be all.
+    config(tmp_path, sync={"page_size": "20"}, more=DRAIN)
     await daemon.restart()
     await connect(daemon, "crm", crm)
     await connect(daemon, "mail", mail)

@@ -88,7 +88,7 @@ class Engine:
         engine = cls(path, durable=durable, observe=observe, inbox_operations=inbox_operations, inbox_bytes=inbox_bytes)
         connection = await asyncio.to_thread(connect, path, prepare, durable=durable)
         engine._readers = Readers(path, READERS, engine._loop)
-        engine._checkpointer = Checkpointer(path)
+        engine._checkpointer = Checkpointer(path, durable=durable)
         engine._writer = threading.Thread(target=engine._run, args=(connection,), name="sqlite-writer", daemon=True)
         engine._writer.start()
         return engine

@@ -114,8 +114,9 @@ class Checkpointer:
     Under constant load a passive checkpoint may never find the end of the log; past RESTART_PAGES the writer lets it start over.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool) -> None:
         self._path = path
+        self._durable = durable
         self._log = path.with_name(path.name + "-wal")
         self._wake = threading.Semaphore(0)
         self._closing = threading.Event()
@@ -144,6 +145,8 @@ class Checkpointer:
 
     def _run(self) -> None:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        if not self._durable:
+            connection.execute("PRAGMA synchronous=OFF")
         while True:
             self._wake.acquire()
             if self._closing.wait(CHECKPOINT_INTERVAL):

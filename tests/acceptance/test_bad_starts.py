@@ -240,6 +240,11 @@ async def test_a_start_waits_for_a_vault_that_is_away_and_says_for_what(tmp_path
         assert any("EXTEND_TIMEOUT_USEC" in state for state in notify.read()), "it does not end a start that waits"
         assert logged(daemon, "vault_awaited")[0]["keys"] == "http.admin_token"
         assert not any("READY" in state for state in notify.read())
+        assert (await daemon.request("GET", "/healthz")).status == 200, "nobody needs to kill it"
+        ready = await daemon.request("GET", "/readyz")
+        assert (ready.status, ready.json()["status"]) == (503, "starting")
+        assert "degraded" in {row["status"] for row in ready.json()["components"] if row["name"] == "vault"}
+        assert (await daemon.api("GET", "/queues")).status == 503
         vault.faults.clear()
         await daemon.ready()
         assert (await daemon.api("GET", "/queues")).status == 200

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 
 from syncd.bootstrap.generation import Generation, Surroundings, build_generation
@@ -14,6 +14,7 @@ from syncd.bootstrap.secrets import secrets_in
 from syncd.domain.errors import Failure, Invalid, SyncdError
 from syncd.domain.jsontypes import JsonObject
 from syncd.flows.overlay import Overlay
+from syncd.http.starting import probes_while_starting
 from syncd.ports.control import Health
 from syncd.runtime.health import HealthBoard
 from syncd.runtime.ticker import Ticker
@@ -120,11 +121,20 @@ async def with_overlay(loaded: Loaded, control: Control) -> Loaded:
         control.overlay_unread = True
         board.last_reload_error = f"the stored overlay could not be read yet: {error}"
         ports.observe("overlay_left_out", version=None, error=str(error))
-        return await awaited(loaded, ports.vault, clock=ports.clock, observe=ports.observe)
+        return await _with_vault_in_time(loaded, control)
     try:
         if overlaid.values:
             loaded = loaded.again(overlay=overlaid.values, overlay_version=overlaid.version)
     except Invalid as error:
         board.last_reload_error = f"the stored overlay (version {overlaid.version}) was left out: {error}"
         ports.observe("overlay_left_out", version=overlaid.version, error=str(error))
-    return await awaited(loaded, ports.vault, clock=ports.clock, observe=ports.observe)
+    return await _with_vault_in_time(loaded, control)
+
+
+async def _with_vault_in_time(loaded: Loaded, control: Control) -> Loaded:
+    http, ports = loaded.settings.http, control.ports
+
+    def probes() -> AbstractAsyncContextManager[None]:
+        return probes_while_starting(host=http.host, port=http.port, health=control.board.health)
+
+    return await awaited(loaded, ports.vault, clock=ports.clock, observe=ports.observe, meanwhile=probes)

@@ -7,6 +7,8 @@ wrong is a mistake of the settings, and ends the start as any other.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 from syncd.domain.errors import Failure
 from syncd.domain.secrets import Secret
@@ -42,18 +44,34 @@ async def with_vault(loaded: Loaded, vault: Vault) -> Loaded:
     return loaded.resolved(found) if loaded.pending else loaded
 
 
-async def awaited(loaded: Loaded, vault: Vault, *, clock: Clock, observe: Observe) -> Loaded:
-    """The same, for as long as the vault is away."""
+async def awaited(
+    loaded: Loaded,
+    vault: Vault,
+    *,
+    clock: Clock,
+    observe: Observe,
+    meanwhile: Callable[[], AbstractAsyncContextManager[None]],
+) -> Loaded:
+    """The same, for as long as the vault is away; then in `meanwhile`."""
     notifier = Notifier.from_environment(os.environ, observe=observe)
-    while True:
-        notifier.extend_timeout(LONGEST_TRY)
-        try:
-            return await with_vault(loaded, vault)
-        except Failure as error:
+    try:
+        return await with_vault(loaded, vault)
+    except Failure as error:
+        failure = error
+    async with meanwhile():
+        while True:
             keys = ", ".join(sorted(loaded.pending))
-            observe("vault_awaited", keys=keys, error=error)
-            notifier.status(f"waiting for the vault, which has the values of {keys}: {error}")
-        await clock.sleep(PAUSE)
+            observe("vault_awaited", keys=keys, error=failure)
+            notifier.status(f"waiting for the vault, which has the values of {keys}: {failure}")
+            notifier.extend_timeout(LONGEST_TRY)
+            await clock.sleep(PAUSE)
+            try:
+                filled = await with_vault(loaded, vault)
+            except Failure as error:
+                failure = error
+            else:
+                notifier.status("starting: the vault is there")
+                return filled
 
 
 def _is_refused(error: Failure) -> bool:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from syncd.domain.jsontypes import JsonObject
     from syncd.http.services import Services
+    from syncd.ports.control import Health
 
 #: The text format of Prometheus. https://prometheus.io/docs/instrumenting/exposition_formats/
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -29,15 +30,11 @@ def _answer(body: JsonObject, *, ok: bool) -> web.Response:
     )
 
 
-async def healthz(request: web.BaseRequest, services: Services, path: Mapping[str, str]) -> web.Response:
-    """The loop turns (it answers this) and the supervised tasks are alive. Never fails because a dependency is away."""
-    health = services.control.health()
+def liveness(health: Health) -> web.Response:
     return _answer({"status": "ok" if health.live else "failed", "version": health.version}, ok=health.live)
 
 
-async def readyz(request: web.BaseRequest, services: Services, path: Mapping[str, str]) -> web.Response:
-    """Whether this replica can do any work of its roles now; what is merely degraded shows with 200."""
-    health = services.control.health()
+def readiness(health: Health) -> web.Response:
     body: JsonObject = {
         "status": health.phase if health.phase != "running" else "ready" if health.ready else "failed",
         "version": health.version,
@@ -50,6 +47,16 @@ async def readyz(request: web.BaseRequest, services: Services, path: Mapping[str
         "lastReloadError": health.last_reload_error,
     }
     return _answer(body, ok=health.ready and health.phase == "running")
+
+
+async def healthz(request: web.BaseRequest, services: Services, path: Mapping[str, str]) -> web.Response:
+    """The loop turns (it answers this) and the supervised tasks are alive. Never fails because a dependency is away."""
+    return liveness(services.control.health())
+
+
+async def readyz(request: web.BaseRequest, services: Services, path: Mapping[str, str]) -> web.Response:
+    """Whether this replica can do any work of its roles now; what is merely degraded shows with 200."""
+    return readiness(services.control.health())
 
 
 async def metrics(request: web.BaseRequest, services: Services, path: Mapping[str, str]) -> web.Response:

@@ -1,18 +1,19 @@
-"""Maintenance has no lease that a purge could wait for: what it had read of the tenant before makes nothing after."""
+"""What works on a tenant without a message that a purge could wait for leaves nothing behind: maintenance, and refreshes of tokens."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from syncd.bootstrap.purging import parking
-from syncd.domain.collections import CONFLICTS, ENTITIES
+from syncd.domain.collections import CONFLICTS, CREDENTIALS, ENTITIES
 from syncd.domain.conflicts import ConflictRecord, carrying
 from syncd.domain.merge import Resolution, Rule
 from syncd.domain.records import blank
-from syncd.domain.times import HOUR
+from syncd.domain.times import HOUR, iso
 from syncd.flows.accept import QUEUE
 from syncd.flows.conflicts import ConflictLog
 from syncd.flows.debts import Debts
@@ -21,6 +22,8 @@ from syncd.flows.parked import Filter
 from syncd.ports.documents import Create, Query
 from syncd.testing.clock import FrozenClock
 from tests.integration.backends import Backend
+from tests.integration.refreshing import Endpoint, shown
+from tests.integration.refreshing import World as Refreshing
 from tests.integration.test_dead_letters import Graveyard, die
 from tests.integration.test_debts import Watched
 from tests.integration.test_purge import Purging
@@ -85,3 +88,36 @@ async def test_dead_letters_of_a_purged_tenant_are_not_parked(tmp_path: Path, ba
         assert await drain.drain() == 3
         assert (await world.parked.list(Filter())).items == []
         assert (await world.queue.depth(QUEUE)).ready == 0
+
+
+async def test_what_a_refresh_is_granted_while_its_tenant_is_purged_stays_in_no_vault(
+    tmp_path: Path, backend: Backend
+) -> None:
+    endpoint = Endpoint()
+    endpoint.hold = asyncio.Event()
+    async with opened(tmp_path, FrozenClock(), backend=backend) as world:
+        refreshing = Refreshing(world.documents, world.vault, endpoint, world.clock)
+        identifier = await refreshing.add()
+        name = (await refreshing.document(identifier))["vaultName"]
+        purging = Purging(world)
+        call = asyncio.create_task(shown(refreshing.process(), identifier))
+        await endpoint.entered.wait()
+        assert not (await purging.purge.run("tenant")).done
+        endpoint.hold.set()
+        assert await call == "a2"
+        await purging.to_the_end()
+        assert await world.vault.versions(name) == []
+        assert (await world.documents.query(CREDENTIALS, Query(partition="tenant"))).items == []
+
+
+async def test_a_refresh_whose_process_died_holds_a_purge_up_until_its_time_is_over(
+    tmp_path: Path, backend: Backend
+) -> None:
+    async with opened(tmp_path, FrozenClock(), backend=backend) as world:
+        refreshing = Refreshing(world.documents, world.vault, Endpoint(), world.clock)
+        until = iso(world.clock.now() + 30)
+        await refreshing.edit(await refreshing.add(), refresh={"owner": "the dead", "since": until, "until": until})
+        purging = Purging(world)
+        assert not (await purging.purge.run("tenant")).done
+        await world.clock.advance(31)
+        assert (await purging.purge.run("tenant")).done

@@ -65,7 +65,7 @@ def purge(api: Api, output: str, yes: bool, dry_run: bool, identifier: str) -> i
     _print({**answer, "removed": dict(removed)}, removed, output)
     if answer["done"]:
         return 0
-    click.echo(f"{answer['leased']} messages of {identifier} are still being worked on: call it again", err=True)
+    click.echo(f"{identifier} is still being worked on (messages: {answer['leased']}): call it again", err=True)
     return 1
 
 

@@ -11,7 +11,8 @@ entities say in which partitions aliases lie. So a purge that died has lost no t
 begins at the top and finds it.
 
 A purge is over when one whole pass removed nothing and no message of the tenant was being worked on when that pass began: a
-handler that had read its connection before it was disabled may still write, and its lease says that it is there.
+handler that had read its connection before it was disabled may still write, and its lease says that it is there. A credential stays
+while a refresh of it is under way: what that is granted goes into the vault, and only the document knows where.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from syncd.domain.collections import CONNECTIONS, CREDENTIALS, ENTITIES, REGISTR
 from syncd.domain.errors import Conflict, NotFound
 from syncd.domain.records import is_alias
 from syncd.flows.purged import remove_body
-from syncd.flows.purgesurvey import EMPTIED, secret_names
+from syncd.flows.purgesurvey import EMPTIED, is_being_refreshed, secret_names
 from syncd.ports.documents import Delete, Replace
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class _Round:
     clock: Clock
     removed: Counter[str] = field(default_factory=Counter)
     changes: int = 0
+    left: int = 0
+    """Credentials that the pass under way could not remove."""
 
     def did(self, what: str | None, count: int = 1) -> None:
         """Count, and raise _OutOfTime where the time is over. None: a change that is no removal."""
@@ -110,7 +113,7 @@ class Purge:
                 before = one.changes
                 await self._pass(one)
                 if one.changes == before:
-                    done = waiting.leased == 0
+                    done = waiting.leased == 0 and one.left == 0
                     break
                 waiting = await self._survey.waiting(tenant_id)
         except _OutOfTime:
@@ -145,11 +148,20 @@ class Purge:
                 one.did(None)
 
     async def _remove_credentials(self, one: _Round) -> None:
+        one.left = 0
         async for page in self._survey.pages(CREDENTIALS, one.tenant_id):
             for found in page:
+                if is_being_refreshed(found, self._clock.now()):
+                    one.left += 1
+                    continue
                 # Its versions first: only the document knows their name.
                 await self._remove_secrets(one, CREDENTIALS, found)
-                await self._remove(one, "credentials", CREDENTIALS, [found])
+                try:
+                    await self._documents.write(CREDENTIALS, found.partition, [Delete(found.id, found.etag)])
+                except Conflict:  # a refresh of it has begun
+                    one.left += 1
+                    continue
+                one.did("credentials")
 
     async def _remove_registrations(self, one: _Round) -> None:
         async for found in self._of(REGISTRATIONS, one):

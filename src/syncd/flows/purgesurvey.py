@@ -19,6 +19,7 @@ from syncd.domain.collections import (
     TASKS,
 )
 from syncd.domain.collections import Collection as Documented
+from syncd.domain.times import parse
 from syncd.ports.documents import BATCH_LIMIT, PAGE_LIMIT, Condition, Query
 
 if TYPE_CHECKING:
@@ -189,3 +190,9 @@ def secret_names(collection: Documented, found: Document) -> list[str]:
     if collection is REGISTRATIONS:
         return sorted({version["name"] for version in found.data["secretVersions"]})
     return [found.data["vaultName"]] if collection is CREDENTIALS else []
+
+
+def is_being_refreshed(credential: Document, now: float) -> bool:
+    """Is there an intent in it (flows/tokens) whose holder may still store what it is granted?"""
+    intent = credential.data.get("refresh")
+    return intent is not None and not intent.get("lost") and parse(intent["until"]) > now

@@ -24,7 +24,7 @@ class Collection:
     ttl: float | None = None
     """Seconds that a document lives after its last write, None for ever; a write may say otherwise."""
     paths: tuple[str, ...] = ()
-    """Top-level fields that queries may compare and sort by. Ids may always be sorted by."""
+    """Top-level fields that queries may compare and sort by. By ids they always may."""
     scanned: tuple[str, ...] = ()
     """Top-level fields that only cold queries over all partitions compare: nothing is sorted by them, and no index of them makes
     every write dearer."""

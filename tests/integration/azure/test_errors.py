@@ -197,12 +197,12 @@ def test_the_wait_is_read_in_each_form_that_a_service_uses(headers: dict[str, st
     assert result.retry_after == seconds
 
 
-def test_service_bus_tells_no_number_so_the_documented_one_is_taken() -> None:
+def test_service_bus_tells_no_number_and_a_busy_one_is_asked_again_before_the_ten_seconds_of_its_text() -> None:
     busy = mapped(servicebus.ServiceBusServerBusyError(), what="x")
     full = mapped(servicebus.ServiceBusQuotaExceededError(), what="x")
     assert isinstance(busy, Failure)
     assert isinstance(full, Failure)
-    assert (busy.retry_after, full.retry_after) == (10.0, 30.0)
+    assert (busy.retry_after, full.retry_after) == (4.0, 30.0)
 
 
 def test_a_refusal_of_rights_names_the_right_that_is_missing() -> None:

@@ -9,17 +9,16 @@ cancelled without ending it half-way. `close` waits for them.
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from syncd.domain.collections import CREDENTIALS
 from syncd.domain.errors import AuthenticationFailed, Failure, InvalidGrant, NotFound
 from syncd.domain.secrets import Secret
 from syncd.domain.times import parse_or_none
 from syncd.domain.tokens import expires_at, refreshable
+from syncd.flows.alone import Alone
 from syncd.flows.tokens import TokenRefresh
 from syncd.ports.credentials import CredentialKind, Usable
 
@@ -47,7 +46,6 @@ _SHOWN: dict[CredentialKind, tuple[str, ...]] = {
     "oauth2": ("accessToken",),
 }
 _Key = tuple[str, str]
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,30 +59,6 @@ class _Known:
     refreshed_at: float | None
     refreshable: bool = False
     expires_at: float | None = None
-
-
-class Alone(Generic[Value]):
-    """One run for a key at a time, whoever asks; all who ask meanwhile get its result."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._running: dict[Hashable, asyncio.Task[Value]] = {}
-
-    async def run(self, key: Hashable, work: Callable[[], Coroutine[object, object, Value]]) -> Value:
-        task = self._running.get(key)
-        if task is None:
-            task = self._running[key] = asyncio.create_task(work(), name=self._name)
-            task.add_done_callback(lambda done: self._ended(key, done))
-        return await asyncio.shield(task)
-
-    async def settled(self) -> None:
-        while self._running:
-            await asyncio.wait(set(self._running.values()))
-
-    def _ended(self, key: Hashable, task: asyncio.Task[Value]) -> None:
-        del self._running[key]
-        if not task.cancelled():
-            task.exception()  # those who waited have it; where all were cancelled nobody asks
 
 
 class RefreshingCredentials:

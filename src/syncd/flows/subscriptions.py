@@ -9,6 +9,7 @@ from syncd.domain.collections import CONNECTIONS
 from syncd.domain.errors import Invalid
 from syncd.domain.fields import ALL_FIELDS
 from syncd.domain.records import DIRECTIONS, Subscriber
+from syncd.flows.alone import Alone
 from syncd.ports.documents import PAGE_LIMIT, Condition, Query
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Subscriptions:
         self._providers = providers
         self._ttl = ttl
         self._cache: dict[str, _Tenant] = {}
+        self._reading: Alone[_Tenant] = Alone("connections of a tenant")
 
     async def subscribers(self, tenant_id: str, entity_type: str) -> list[Subscriber]:
         """The enabled connections of the tenant that list the type."""
@@ -85,16 +87,19 @@ class Subscriptions:
                 return found if found.data["tenantId"] == tenant_id else None
         if integration_id is None:
             return None
-        self._cache.pop(tenant_id, None)
-        connections = (await self._tenant(tenant_id)).connections.values()
+        connections = (await self._read(tenant_id)).connections.values()
         candidates = [one for one in connections if one.data["integrationId"] == integration_id]
         return candidates[0] if len(candidates) == 1 else None
 
     async def _tenant(self, tenant_id: str) -> _Tenant:
-        now = self._clock.monotonic()
         cached = self._cache.get(tenant_id)
-        if cached is not None and cached.until > now:
+        if cached is not None and cached.until > self._clock.monotonic():
             return cached
+        # Of a crowd that finds the memory too old one reads, and the others wait for it.
+        return await self._reading.run(tenant_id, lambda: self._read(tenant_id))
+
+    async def _read(self, tenant_id: str) -> _Tenant:
+        now = self._clock.monotonic()
         found: dict[str, Document] = {}
         cursor: str | None = None
         while True:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from syncd.adapters.redis.limiter import RedisLimiter
+from syncd.adapters.redis.memory import server_facts
 from syncd.ports.limiter import Level
 from tests.integration.redis.clocks import OwnTime, WrongClock
 from tests.integration.redis.events import Events
@@ -30,6 +31,8 @@ async def test_after_a_flush_nothing_is_admitted_until_what_was_forgotten_has_le
     ) as limiter:
         assert await admitted(limiter, 30) == 30
         time.elapsed += 10
+        # Answers come in order: no beat with the time of before is on its way any more, with which the new life would begin.
+        assert await admitted(limiter, 1) == 1
         server.run("FLUSHALL")
         assert await admitted(limiter) == 0
         await events.come("limiter_forgot")
@@ -55,6 +58,12 @@ async def test_a_flush_of_the_scripts_costs_nothing(server: RedisServer) -> None
             server.run("SCRIPT", "FLUSH")
         assert await admitted(limiter) == 20
     assert events.names == []
+
+
+@pytest.mark.parametrize(("told", "seconds"), [(b"0", 0.0), (b"1", 0.0), (b"2", 1.0), (b"86400", 86399.0)])
+def test_redis_runs_for_at_least_a_second_less_than_it_tells(told: bytes, seconds: float) -> None:
+    info = b"# Server\r\nrun_id:abc\r\nuptime_in_seconds:" + told + b"\r\nuptime_in_days:0\r\n"
+    assert server_facts(info) == (b"abc", seconds)
 
 
 async def test_a_redis_restarted_with_what_it_had_saved_long_ago_is_not_believed(server: RedisServer) -> None:

@@ -65,6 +65,7 @@ WARNINGS = {
     "stopped_at_once",
     "task_gone",
     "tasks_revived",
+    "vault_awaited",
     "vault_purge_refused",
     "webhook_breaker_opened",
     "webhook_not_stored",

@@ -58,6 +58,7 @@ class Memory:
 
 
 def server_facts(info: bytes) -> tuple[bytes, float]:
-    """Run id and uptime in seconds, of `INFO server`."""
+    """Run id, and for how many seconds it runs at least, of `INFO server`: what that tells is the difference of two whole seconds, and
+    may be one too many. Then one that was restarted within a second of its last save would look older than its data, and be believed."""
     facts = dict(line.partition(b":")[::2] for line in info.splitlines())
-    return facts.get(b"run_id", b""), float(facts.get(b"uptime_in_seconds", b"0"))
+    return facts.get(b"run_id", b""), max(float(facts.get(b"uptime_in_seconds", b"0")) - 1.0, 0.0)

@@ -7,12 +7,13 @@ and a new hop never is. `attempt` counts failures; throttling, waiting and conti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from syncd.domain.ids import digest
 from syncd.domain.times import DAY, iso, parse
+from syncd.domain.values import immutable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,7 +38,7 @@ _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _NOTHING_NEWER: Mapping[str, str | int] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class Envelope:
     """Properties of a message. Times are Unix seconds; on the wire names are camelCase and times ISO 8601."""
 

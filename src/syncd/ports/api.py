@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from syncd.domain.jsontypes import Json, JsonObject
+from syncd.domain.values import immutable
 
 #: What a request is charged as.
 ApiOperation = Literal["fetch", "create", "update", "delete"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class Account:
     """A connection, as far as calls in its name need it."""
 

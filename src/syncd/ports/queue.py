@@ -8,9 +8,10 @@ from typing import Protocol
 
 from syncd.domain.groups import GroupCap
 from syncd.domain.messages import Envelope
+from syncd.domain.values import immutable
 
 
-@dataclass(frozen=True, slots=True)
+@immutable()
 class Message:
     """Something to send."""
 
@@ -44,7 +45,7 @@ class Lease(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@immutable()
 class Delivery:
     """One message leased to us."""
 
@@ -57,14 +58,14 @@ class Delivery:
     enqueued_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@immutable()
 class Complete:
     """The work is done, or safely recorded elsewhere: remove the message."""
 
     delivery: Delivery
 
 
-@dataclass(frozen=True, slots=True)
+@immutable()
 class Next:
     """Durably replace the message by `message` (the next hop); both or neither, or twice the next hop, never none."""
 
@@ -72,7 +73,7 @@ class Next:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@immutable()
 class Release:
     """Give it back unworked: deliverable at once, this delivery not counted."""
 

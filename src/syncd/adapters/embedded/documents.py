@@ -10,7 +10,6 @@ import math
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from syncd.adapters.embedded.codec import dumps, loads
 from syncd.adapters.embedded.engine import Engine
@@ -18,6 +17,7 @@ from syncd.adapters.embedded.rows import NewRow, create, find
 from syncd.adapters.embedded.selection import compile_count, compile_query, cursor_after, table_of
 from syncd.domain.collections import Collection
 from syncd.domain.errors import Conflict, Invalid, TooLarge
+from syncd.domain.values import immutable
 from syncd.ports.clock import Clock
 from syncd.ports.documents import (
     BATCH_BYTES,
@@ -66,7 +66,7 @@ def create_tables(connection: sqlite3.Connection, collections: Iterable[Collecti
             )
 
 
-@dataclass(frozen=True, slots=True)
+@immutable()
 class _Prepared:
     """A batch ready for the writer. `rows`: what each write leaves there, for a Delete only to name it."""
 

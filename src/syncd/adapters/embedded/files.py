@@ -40,8 +40,8 @@ def connect(path: Path, prepare: Callable[[sqlite3.Connection], None], *, durabl
         if existed:
             _refuse_foreign(connection, path)
         _make_private(path)
-        connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
+        connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute("PRAGMA cache_size=-32768")

@@ -56,18 +56,19 @@ async def drain(world: World) -> None:
 async def test_at_every_crash_point_and_with_two_hops_at_once_a_due_task_runs_one_generation_to_its_end(
     tmp_path: Path, backend: Backend
 ) -> None:
-    directories = iter([tmp_path / str(number) for number in range(400)])
-    for number in range(400):
-        (tmp_path / str(number)).mkdir()
+    directories = (tmp_path / str(number) for number in range(400))
+    stage = tmp_path / "stage"
+    stage.mkdir()
+    async with opened(stage, FrozenClock(BEGAN), backend=backend) as world:
+        await world.add("t.once", priority="high")
+        await world.add("t.hourly", schedule="every 1h", status="failed", nextScheduled=iso(BEGAN - 1), term=3)
+        await world.add("u.push", tenantId="u", syncMode="push")
 
     async def scenario(crash: CrashAt) -> None:
         directory = next(directories)
         clock = FrozenClock(BEGAN)
         sole = bool(crash.n % 2)
-        async with opened(directory, clock, backend=backend) as world:
-            await world.add("t.once", priority="high")
-            await world.add("t.hourly", schedule="every 1h", status="failed", nextScheduled=iso(BEGAN - 1), term=3)
-            await world.add("u.push", tenantId="u", syncMode="push")
+        await backend.copy(stage, directory, clock)
         async with opened(directory, clock, backend=backend, crash=crash, sole=sole) as world:
             try:
                 await world.plan.queue_due()

@@ -202,7 +202,7 @@ def test_service_bus_tells_no_number_and_a_busy_one_is_asked_again_before_the_te
     full = mapped(servicebus.ServiceBusQuotaExceededError(), what="x")
     assert isinstance(busy, Failure)
     assert isinstance(full, Failure)
-    assert (busy.retry_after, full.retry_after) == (4.0, 30.0)
+    assert (busy.retry_after, full.retry_after) == (2.0, 30.0)
 
 
 def test_a_refusal_of_rights_names_the_right_that_is_missing() -> None:

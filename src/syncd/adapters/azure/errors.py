@@ -68,7 +68,7 @@ _NOT_SENT: Final = "azure.core.exceptions.ServiceRequestError"
 #: After `server-busy`, whose text asks for ten seconds. Its credits are counted by the second, and of ours only one caller of each
 #: connection asks again; so we come back sooner, and are at work again within ten seconds of the end of a storm.
 #: https://learn.microsoft.com/azure/service-bus-messaging/service-bus-throttling (credits; "wait 10 seconds")
-SERVER_BUSY_WAIT: Final = 4.0
+SERVER_BUSY_WAIT: Final = 2.0
 #: A full queue is emptied by consumers, not at once.
 QUOTA_WAIT: Final = 30.0
 _WAITS: Final = {

@@ -291,6 +291,15 @@ def held(
     return _with(entity, connection_id, link)
 
 
+def seen_hop(entity: JsonObject, connection_id: str, hop: int) -> JsonObject | None:
+    """A message of this hop has ended without a trace: what is told of the debt later is a later one. None where that is known."""
+    link = _link(entity, connection_id)
+    if link.get("hop", 0) >= hop:
+        return None
+    link["hop"] = hop
+    return _with(entity, connection_id, link)
+
+
 def released(entity: JsonObject, connection_id: str, before: float, *, looked: bool = True) -> JsonObject | None:
     """A person has looked and says: go on. None where nothing was held before then (Unix seconds); what is held since is another
     matter. Where nobody has `looked`, a create that may have been made is as uncertain as before."""

@@ -337,11 +337,12 @@ class Push:
         tried: bool = True,
         gone: bool = False,
     ) -> Outcome:
-        """Held first: what is parked is touched by nobody until a person has acted."""
-        await self._ledger.hold(
+        """Held first: what is parked is touched by nobody until a person has acted. One debt is parked by one message, however many
+        meet over it."""
+        by_this = await self._ledger.hold(
             entity_id, connection_id, park.bin, park.reason, envelope=envelope, term=term, tried=tried, gone=gone
         )
-        return park
+        return park if by_this else DONE
 
 
 def _idle(entity: JsonObject, connection_id: str, now: float, envelope: Envelope) -> Outcome | None:

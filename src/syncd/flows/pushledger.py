@@ -18,6 +18,7 @@ from syncd.domain.pushing import (
     lease_until,
     made,
     released,
+    seen_hop,
     settled,
     told,
 )
@@ -234,11 +235,15 @@ class PushLedger:
         term: int | None = None,
         tried: bool = True,
         gone: bool = False,
-    ) -> None:
-        """The debt waits for a person, who finds it by the message of `envelope`. `term`: of our lease; without one a live lease of another is left alone. `gone`: there is nothing to
+    ) -> bool:
+        """The debt waits for a person, who finds it by the message of `envelope`. False where it does not: another message came first, or
+        nothing is owed any more. `term`: of our lease; without one a live lease of another is left alone. `gone`: there is nothing to
         update; what that person says decides whether it is made anew. May be repeated."""
+        by_this = False
 
         def change(entity: JsonObject) -> JsonObject | None:
+            nonlocal by_this
+            by_this = False
             link = entity["links"].get(connection_id, {})
             if not owes(link) or (term is not None and not is_mine(entity, connection_id, term)):
                 return None
@@ -246,7 +251,9 @@ class PushLedger:
             if term is None and until is not None and until > self._clock.now():
                 return None
             if "held" in link:
-                return None
+                by_this = link["held"].get("message") == envelope.broker_id
+                return seen_hop(entity, connection_id, envelope.hop)
+            by_this = True
             tried_before = bool(link.get("create", {}).get("tried"))
             return held(
                 entity,
@@ -261,6 +268,7 @@ class PushLedger:
             )
 
         await self._changed(entity_id, connection_id, change, tried=tried)
+        return by_this
 
     async def release(self, entity_id: str, connection_id: str, before: float, *, looked: bool = True) -> None:
         """A person has looked and says: go on, with whatever was held before then (Unix seconds); with `looked` false it goes on as if it

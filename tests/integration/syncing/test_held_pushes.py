@@ -85,6 +85,30 @@ async def test_a_blind_create_without_an_answer_is_sent_again_by_its_replay_and_
     assert "dirtySince" not in (await entity(world)).data
 
 
+async def test_two_messages_that_meet_over_a_create_nobody_can_tell_park_it_once(world: World, blind: Telling) -> None:
+    blind.faults.append(LOST)
+    identifier = await made(world)
+    first = await waiting(world)
+    body = hint(identifier, TENANT, "mail", 1, world.clock.now(), hop=5).body
+    # As when its sender is killed in the middle of the call: uncertain, and held by nobody.
+    await world.clock.advance(1)
+    await world.flows.push.resumed(body, world.clock.now())
+    for hop in (5, 6):
+        await world.ports.queue.send("sync-outbound", [hint(identifier, TENANT, "mail", 1, world.clock.now(), hop=hop)])
+    deliveries = await world.lease(2)
+    assert len(deliveries) == 2
+    await world.execute(*deliveries)
+    assert len((await world.flows.parked.list(Filter())).items) == 1 + 1
+    assert await world.waiting() is None
+    [by] = {one.id for one in (await world.flows.parked.list(Filter())).items} - {first.id}
+    await world.flows.parked.replay(by)
+    # Where the next hop of the one is a hop that the other was, the queue takes it for that one, and maintenance tells the next.
+    await world.clock.advance(600)
+    await world.remind()
+    await world.work()
+    assert (creates(blind), len(blind.live())) == (2, 2), "the first was made, and what a person says is done once"
+
+
 async def test_what_a_replay_was_parked_for_again_needs_a_replay_of_its_own(world: World, blind: Telling) -> None:
     blind.faults += [Fault(status=500, writes=True), Fault(status=500, writes=True)]
     await made(world)

@@ -1,6 +1,7 @@
 # Everything here works as the first command in a fresh clone, and is quick when repeated.
 #   PYTHON=/path/to/python3.12 make test     another interpreter (>= 3.11) than the first one found
 #   make test PYTEST='-k lock'               more arguments for pytest
+#   make test WORKERS=0                      one test after the other, in this process
 #   PREREQUISITES=off make test              go on without what is missing; the tests that need it are skipped, and say so
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -11,6 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= config/syncd.toml
 PYTEST ?=
+WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCKED := pyproject.toml constraints.lock
 
@@ -36,7 +38,8 @@ run: $(VENV)/.run ## the daemon with config/syncd.toml (CONFIG=... for another f
 test: $(VENV)/.dev ## the whole suite, with the gate of 90 % of lines
 	@.ci/prerequisites cc redis-server node npm
 	@mkdir -p build/coverage && rm -f build/coverage/data*
-	@COVERAGE_FILE="$(CURDIR)/build/coverage/data" $(BIN)/python -m pytest --cov --cov-report=term $(PYTEST)
+	@COVERAGE_FILE="$(CURDIR)/build/coverage/data" $(BIN)/python -m pytest --cov --cov-report=term \
+		--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 chaos: $(VENV)/.dev ## 200 random kill -9 under webhooks, and under pulls and pushes, about half an hour; each service failing in turn, the broker for a minute; then the end of the world before and after every port call, on Azure's doubles as well, which takes longer (CHAOS_KILLS=1000, CHAOS_SEED=the one that was printed)
 	@.ci/prerequisites cc redis-server node npm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from contextlib import suppress
@@ -26,7 +27,9 @@ def free_port() -> int:
 def _ports() -> list[int]:
     """See ip_local_port_range in ip(7); everything below it is for those who ask for a port by its number."""
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    return list(range(10_000, lowest)) if lowest > 12_000 else list(range(61_000, 65_000))
+    ports = list(range(10_000, lowest)) if lowest > 12_000 else list(range(61_000, 65_000))
+    worker = os.environ.get("PYTEST_XDIST_WORKER")  # `gw1`; where several test at once, each has ports of its own
+    return ports if worker is None else ports[int(worker[2:]) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]
 
 
 _PORTS = _ports()

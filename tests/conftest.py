@@ -74,6 +74,14 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    points = os.environ.get("CRASH_POINTS", "2")  # as tests/integration/backends has it
+    if points != "all":
+        terminalreporter.write_line(
+            f"crashes: after each port call, on azure {points} of each scenario; before and after all: make chaos, or CRASH_POINTS=all"
+        )
+
+
 @pytest.fixture(autouse=True)
 def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[None]:
     """A blocking call that syncd's code makes on a running event loop raises BlockingError where it is made.

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.integration.azure.servicebus_clients import hurry
-from tests.integration.backends import CRASH_POINTS, Backend, Embedded, azure
+from tests.integration.backends import Backend, Embedded, azure
 from tests.wire.azurite import Azurite, Unavailable
 
 
@@ -31,10 +31,3 @@ async def backend(
     hurry(monkeypatch)  # each world connects anew
     async with azure(storage, tmp_path_factory.mktemp("azure"), monkeypatch.setenv) as made:
         yield made
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if CRASH_POINTS != "all":
-        terminalreporter.write_line(
-            f"crashes: after each port call, on azure {CRASH_POINTS} of each scenario; before and after all: make chaos, or CRASH_POINTS=all"
-        )

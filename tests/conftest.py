@@ -11,6 +11,8 @@ import pytest
 from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
 
+from tests.integration.crash_points import CRASH_POINTS
+
 #: Variables that syncd, its SDKs and the service manager read. The machine's own must not decide a test; they are removed before
 #: the first import, and processes that tests start inherit the clean environment. COVERAGE_* stays: it measures those processes.
 SCRUBBED = (
@@ -75,10 +77,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    points = os.environ.get("CRASH_POINTS", "2")  # as tests/integration/backends has it
-    if points != "all":
+    if CRASH_POINTS != "all":
         terminalreporter.write_line(
-            f"crashes: after each port call, on azure {points} of each scenario; before and after all: make chaos, or CRASH_POINTS=all"
+            f"crashes: after each port call, on azure {CRASH_POINTS} of each scenario; before and after all: make chaos, or CRASH_POINTS=all"
         )
 
 

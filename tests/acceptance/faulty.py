@@ -17,6 +17,7 @@ import pytest
 
 from tests.acceptance.process import Answer, Daemon, Registration, eventually
 from tests.acceptance.reading import component, events, logged, parked
+from tests.acceptance.services import ALONE
 from tests.acceptance.test_durability import issue
 from tests.wire.azurite import Unavailable
 from tests.wire.keyvault.double import OFFICER
@@ -115,9 +116,7 @@ async def site(directory: Path, *, start: bool = True) -> AsyncIterator[Site]:
                 "AZURE_STORAGE_CONNECTION_STRING": services.azurite.connection_string.replace(
                     services.azurite.address, blobs.url
                 ),
-                "SYNCD_DAEMON__DATA_DIR_DURABLE": "true",
-                "SYNCD_DAEMON__LAME_DUCK": "0s",
-                "SYNCD_LIMITS__MAX_REPLICAS": "1",
+                **ALONE,
             }
             one = Site(services, blobs, Daemon(directory / "data", environment=environment))
             try:

@@ -25,6 +25,14 @@ _backend = "embedded"
 LONGER_ON_SERVICES = 3.0
 
 
+#: Of a daemon that has a disk that lasts, but is the only one: it spools, and limits need no service.
+ALONE = {
+    "SYNCD_DAEMON__DATA_DIR_DURABLE": "true",
+    "SYNCD_DAEMON__LAME_DUCK": "0s",
+    "SYNCD_LIMITS__MAX_REPLICAS": "1",
+}
+
+
 def patience() -> float:
     """By which the time is multiplied that a test gives a daemon."""
     return 1.0 if _backend == "embedded" else LONGER_ON_SERVICES

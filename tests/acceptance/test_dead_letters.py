@@ -11,6 +11,7 @@ from azure.servicebus.aio import ServiceBusClient
 
 from tests.acceptance.process import Daemon, eventually
 from tests.acceptance.reading import events, parked
+from tests.acceptance.services import ALONE
 from tests.acceptance.test_durability import issue
 from tests.wire.servicebus import QueueSpec, ServiceBusDouble, service_bus
 
@@ -39,12 +40,7 @@ async def put_aside(tmp_path: Path) -> AsyncIterator[tuple[ServiceBusDouble, Dae
 
 
 def environment(bus: ServiceBusDouble) -> dict[str, str]:
-    return {
-        "SERVICE_BUS_CONNECTION_STRING": bus.connection_string,
-        "SYNCD_DAEMON__DATA_DIR_DURABLE": "true",
-        "SYNCD_DAEMON__LAME_DUCK": "0s",
-        "SYNCD_LIMITS__MAX_REPLICAS": "1",
-    }
+    return {"SERVICE_BUS_CONNECTION_STRING": bus.connection_string, **ALONE}
 
 
 async def drained(bus: ServiceBusDouble) -> None:

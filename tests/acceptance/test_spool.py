@@ -11,6 +11,7 @@ import pytest
 
 from tests.acceptance.process import Daemon, Registration, eventually
 from tests.acceptance.reading import component, events, logged, metric, parked
+from tests.acceptance.services import ALONE
 from tests.acceptance.test_durability import issue
 from tests.shims import FsyncGate
 from tests.wire.servicebus import QueueSpec, ServiceBusDouble, service_bus
@@ -29,12 +30,7 @@ async def bus() -> AsyncIterator[ServiceBusDouble]:
 
 
 def environment(bus: ServiceBusDouble) -> Mapping[str, str]:
-    return {
-        "SERVICE_BUS_CONNECTION_STRING": bus.connection_string,
-        "SYNCD_DAEMON__DATA_DIR_DURABLE": "true",
-        "SYNCD_DAEMON__LAME_DUCK": "0s",
-        "SYNCD_LIMITS__MAX_REPLICAS": "1",
-    }
+    return {"SERVICE_BUS_CONNECTION_STRING": bus.connection_string, **ALONE}
 
 
 async def deliver(daemon: Daemon, registration: Registration, numbers: range) -> set[str]:

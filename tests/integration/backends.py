@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -36,6 +35,7 @@ from syncd.ports.queue import Delivery, Queue
 from syncd.ports.vault import Vault
 from syncd.testing.clock import FrozenClock
 from syncd.testing.crash import CrashAt, When, at_every_call
+from tests.integration.crash_points import CRASH_POINTS
 from tests.wire.azurite import Azurite
 from tests.wire.cosmos import KEY, CosmosDouble
 from tests.wire.identity import IdentityDouble
@@ -47,9 +47,6 @@ QUEUES = ("sync-inbound", "sync-outbound", "pushes")
 LOCK = 60.0
 PATIENCE = Patience(quick=0.15, quick_gap=0.05)
 OPTIONS = Options(enable_endpoint_discovery=False)
-#: `all`: scenarios are ended before and after each port call, on every backend. Otherwise after each one on the embedded backend, and
-#: at so many, spread over the scenario, on Azure, where each world costs some seconds.
-CRASH_POINTS = os.environ.get("CRASH_POINTS", "2")
 
 Scenario = Callable[[CrashAt], Awaitable[None]]
 

@@ -41,13 +41,17 @@ async def reads(tmp_path: Path, clock: FrozenClock) -> AsyncIterator[Reads]:
         yield Reads(store.documents)
 
 
+def over(reads: Reads, clock: FrozenClock) -> Subscriptions:
+    return Subscriptions(documents=reads, clock=clock, ttl=5.0)  # type: ignore[arg-type]  # what it does not count it passes on
+
+
 async def connect(reads: Reads, name: str) -> None:
     data = {"id": name, "tenantId": "t", "integrationId": "github", "entities": {"issue": {"direction": "both"}}}
     await reads._documents.write(CONNECTIONS, name, [Create(name, data)])
 
 
 async def test_a_crowd_that_finds_the_memory_too_old_reads_once(reads: Reads, clock: FrozenClock) -> None:
-    subscriptions = Subscriptions(documents=reads, clock=clock, ttl=5.0)  # type: ignore[arg-type]  # what it does not count it passes on
+    subscriptions = over(reads, clock)
     await connect(reads, "c1")
     for times in (1, 2):
         found = await asyncio.gather(*(subscriptions.subscribers("t", "issue") for _ in range(50)))
@@ -57,7 +61,7 @@ async def test_a_crowd_that_finds_the_memory_too_old_reads_once(reads: Reads, cl
 
 
 async def test_who_waits_for_anothers_read_gets_it_though_the_other_has_gone(reads: Reads, clock: FrozenClock) -> None:
-    subscriptions = Subscriptions(documents=reads, clock=clock)  # type: ignore[arg-type]  # as above
+    subscriptions = over(reads, clock)
     await connect(reads, "c1")
     first = asyncio.create_task(subscriptions.known("t", "c1"))
     second = asyncio.create_task(subscriptions.known("t", "c1"))
@@ -69,7 +73,7 @@ async def test_who_waits_for_anothers_read_gets_it_though_the_other_has_gone(rea
 
 
 async def test_an_events_own_connection_is_never_looked_up_in_memory(reads: Reads, clock: FrozenClock) -> None:
-    subscriptions = Subscriptions(documents=reads, clock=clock)  # type: ignore[arg-type]  # as above
+    subscriptions = over(reads, clock)
     assert await subscriptions.connection("t", None, "github") is None
     await connect(reads, "c1")
     found = await subscriptions.connection("t", None, "github")

@@ -121,17 +121,18 @@ async def with_overlay(loaded: Loaded, control: Control) -> Loaded:
         control.overlay_unread = True
         board.last_reload_error = f"the stored overlay could not be read yet: {error}"
         ports.observe("overlay_left_out", version=None, error=str(error))
-        return await _with_vault_in_time(loaded, control)
+        return loaded
     try:
         if overlaid.values:
             loaded = loaded.again(overlay=overlaid.values, overlay_version=overlaid.version)
     except Invalid as error:
         board.last_reload_error = f"the stored overlay (version {overlaid.version}) was left out: {error}"
         ports.observe("overlay_left_out", version=overlaid.version, error=str(error))
-    return await _with_vault_in_time(loaded, control)
+    return loaded
 
 
-async def _with_vault_in_time(loaded: Loaded, control: Control) -> Loaded:
+async def with_references(loaded: Loaded, control: Control) -> Loaded:
+    """Those into the vault filled in. While that is away it is waited for, and the probes answer."""
     http, ports = loaded.settings.http, control.ports
 
     def probes() -> AbstractAsyncContextManager[None]:

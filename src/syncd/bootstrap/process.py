@@ -15,7 +15,7 @@ from pathlib import Path
 
 from syncd import __version__
 from syncd.adapters.embedded.clock import SystemClock
-from syncd.bootstrap.control import Control, with_overlay
+from syncd.bootstrap.control import Control, with_overlay, with_references
 from syncd.bootstrap.generation import Surroundings, build_generation
 from syncd.bootstrap.ports import open_ports
 from syncd.bootstrap.secrets import secrets_in
@@ -47,8 +47,6 @@ from syncd.telemetry.observe import Telemetry
 
 #: Where the embedded default keeps the admin token that it made for itself.
 TOKEN_FILE = "admin-token"  # noqa: S105 - a file name
-#: EX_CONFIG of sysexits.h, as of every command whose settings are wrong: no service manager should try again.
-WRONG_SETTINGS = 78
 #: A command that found no daemon may hold the store for a moment while one starts: it must not make the start fail. Seconds.
 COMMAND_PATIENCE = 3.0
 #: Seconds that a thread may hold the interpreter lock while another wants it. The default of 5 ms is longer than a whole commit;
@@ -79,7 +77,7 @@ def run_daemon(
             return runner.run(_main(loaded, logs, directory, boot, extra_handlers or {}, extra_jobs))
     except SyncdError as error:
         get_logger().error("cannot_run", reason=str(error))
-        return WRONG_SETTINGS if isinstance(error, ConfigurationError) else 1
+        return error.EXIT_CODE if isinstance(error, ConfigurationError) else 1
 
 
 def _json_lines(settings: Settings) -> bool | None:
@@ -211,7 +209,8 @@ async def build_daemon(
             extra_handlers=extra_handlers or {},
             extra_jobs=tuple(extra_jobs),
         )
-        control.take(build_generation(1, await with_overlay(loaded, control), control.around))
+        complete = await with_references(await with_overlay(loaded, control), control)
+        control.take(build_generation(1, complete, control.around))
         names = tuple(settings.queues)
         gauges = QueueGauges(
             queue=ports.queue,

@@ -53,11 +53,11 @@ async def awaited(
     meanwhile: Callable[[], AbstractAsyncContextManager[None]],
 ) -> Loaded:
     """The same, for as long as the vault is away; then in `meanwhile`."""
-    notifier = Notifier.from_environment(os.environ, observe=observe)
     try:
         return await with_vault(loaded, vault)
     except Failure as error:
         failure = error
+    notifier = Notifier.from_environment(os.environ, observe=observe)
     async with meanwhile():
         while True:
             keys = ", ".join(sorted(loaded.pending))

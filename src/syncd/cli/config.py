@@ -108,7 +108,7 @@ def check(config: Path | None, env_files: tuple[Path, ...], output: str, offline
         print_rows(
             [_finding_of(problem) for problem in error.problems], _COLUMNS, output, title="Configuration: refused"
         )
-        return 78
+        return error.EXIT_CODE
     findings = list(offline_findings(loaded))
     if not offline:
         live: Callable[..., Coroutine[None, None, list[tuple[str, str, str, str]]]]

@@ -16,8 +16,6 @@ from syncd.domain.errors import SyncdError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_CONFIGURATION = 78
-"""EX_CONFIG of sysexits.h."""
 
 #: name -> (module, attribute, help). A module that is not there is not listed. The help stands here, so that listing the
 #: commands imports none of them.
@@ -92,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from syncd.settings import ConfigurationError  # here: `--version` and `--help` need no settings
 
         print(f"syncd: {error}", file=sys.stderr)
-        return EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else EXIT_FAILED
+        return error.EXIT_CODE if isinstance(error, ConfigurationError) else EXIT_FAILED
     except click.ClickException as error:
         error.show()
         return error.exit_code

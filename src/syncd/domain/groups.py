@@ -23,6 +23,11 @@ class GroupCap:
         return frozenset(group for group, count in self.taken.items() if count >= self.most)
 
 
+def full_groups(cap: GroupCap | None) -> frozenset[str]:
+    """Those that have no room at all; without a cap none."""
+    return frozenset() if cap is None else cap.full
+
+
 class GroupRoom:
     """What a cap leaves while messages are chosen one by one."""
 

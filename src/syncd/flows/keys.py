@@ -153,7 +153,7 @@ async def look(
     holders: dict[str, Document] = {}
     for key, document in said.items():
         entity = None if document is None else owners.get(document.data["entityId"])
-        if document is None or entity is None or not _agrees(entity, connection_id, identity, key):
+        if document is None or entity is None or not is_believed(document, entity, identity):
             continue
         named[key] = entity
         if not entity.data["deleted"]:
@@ -246,29 +246,17 @@ async def entities_of(documents: Documents, partition: str, identifiers: Iterabl
     return {one.id: one for one in found if one is not None}
 
 
-def _agrees(entity: Document, connection_id: str, identity: Identity, key: str) -> bool:
-    """Is the key still what the connection last sent of the entity? A tombstone has forgotten, and is believed."""
-    if entity.data["deleted"]:
-        return identity.strategy == "composite_key"
-    return _key_now(entity, connection_id, identity) == key
-
-
 def is_believed(document: Document, entity: Document, identity: Identity) -> bool:
-    """What `look` makes of a key's document, for those that no record leads to."""
+    """Is a key's document still of what its connection last sent of the entity? A tombstone has forgotten, and is believed."""
     if entity.data["deleted"]:
         return identity.strategy == "composite_key"
     connection_id: str = document.data["heldFor"]
-    key = _key_now(entity, connection_id, identity)
-    return key is not None and key_id(connection_id, key) == document.id
-
-
-def _key_now(entity: Document, connection_id: str, identity: Identity) -> str | None:
-    """Of what the connection last sent of it."""
     base = entity.data["links"].get(connection_id, {}).get("base")
     external_id = entity.data["externalIds"].get(connection_id)
     if base is None or external_id is None:
-        return None
-    return identity.key_of(Heard(external_id=external_id, data=base, updated_at=None, deleted=False))
+        return False
+    key = identity.key_of(Heard(external_id=external_id, data=base, updated_at=None, deleted=False))
+    return key is not None and key_id(connection_id, key) == document.id
 
 
 async def _known(

@@ -9,7 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from syncd.domain.errors import Overloaded, Unavailable
-from syncd.domain.groups import GroupCap
+from syncd.domain.groups import GroupCap, full_groups
 from syncd.ports.clock import Clock
 from syncd.ports.observe import Observe
 from syncd.ports.queue import Delivery, Queue, Release
@@ -165,7 +165,7 @@ class Worker:
     async def _lease(self, free: int) -> list[Delivery]:
         """Lease; interrupted when the worker stops or a capped group has room again."""
         cap = self._cap()
-        self._passed_over = cap.full if cap is not None else frozenset()
+        self._passed_over = full_groups(cap)
         duration = self.receivers.limits.lease
         self._leasing = leasing = asyncio.ensure_future(
             self._queue.lease(self.name, free, duration=duration, wait=LONG_POLL, cap=cap)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from syncd.domain.errors import Invalid
 
@@ -55,7 +55,10 @@ class Problem:
 
 
 class ConfigurationError(Invalid):
-    """Every problem found, at once. The process exits 78 (EX_CONFIG of sysexits.h)."""
+    """Every problem found, at once."""
+
+    EXIT_CODE: ClassVar[int] = 78
+    """What the process ends with, EX_CONFIG of sysexits.h: no service manager should try again."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)

@@ -27,7 +27,7 @@ from syncd.adapters.azure.servicebus.shelf import Shelf
 from syncd.adapters.azure.servicebus.skew import Skew, Stamps
 from syncd.adapters.azure.servicebus.wire import Wire
 from syncd.domain.errors import SyncdError, Unavailable
-from syncd.domain.groups import GroupCap
+from syncd.domain.groups import GroupCap, full_groups
 from syncd.domain.messages import LANES, Lane
 from syncd.ports.clock import Clock
 from syncd.ports.observe import Observe
@@ -51,11 +51,6 @@ class Demand:
     cap: GroupCap | None
     quick: bool
     reply: Reply[list[Delivery]]
-
-    @property
-    def full(self) -> frozenset[str]:
-        """Groups of which it may have nothing."""
-        return self.cap.full if self.cap is not None else frozenset()
 
 
 @dataclass(slots=True, eq=False)
@@ -230,7 +225,7 @@ class Consumer:
 
     def _settled(self, present: Sequence[Source]) -> bool:
         """Hand out what lies here, unless a lane that has more to give is missing and would lose its share."""
-        waiting = self._shelf.waiting(self._demands[0].full)
+        waiting = self._shelf.waiting(full_groups(self._demands[0].cap))
         missing = [source for source in present if source.live and not waiting[source.lane]]
         return bool(sum(waiting.values())) and not missing and self._hand_out()
 
@@ -381,4 +376,4 @@ class Consumer:
 
 def _full_for_all(demands: Sequence[Demand]) -> Collection[str]:
     """Groups of which nobody may have a message."""
-    return frozenset.intersection(*(demand.full for demand in demands)) if demands else frozenset()
+    return frozenset.intersection(*(full_groups(demand.cap) for demand in demands)) if demands else frozenset()

@@ -73,7 +73,6 @@ class Link:
         self._poll: asyncio.Task[list[ServiceBusReceivedMessage]] | None = None
         self._probing: asyncio.Task[SyncdError | None] | None = None
         self._kept: list[ServiceBusReceivedMessage] = []
-        self._calling = asyncio.Lock()  # the SDK numbers transfers of two calls at once alike, and the broker ends that
         self._settling: list[tuple[HeldLease, How, asyncio.Future[bool]]] = []
         self._flush: asyncio.Task[None] | None = None
         self._held: set[HeldLease] = set()
@@ -212,29 +211,27 @@ class Link:
         if leases:
             said = await sdk.complete(receiver, [lease.message for lease in leases], self._patience.call)
             completed = dict(zip(leases, said, strict=True))
-        rest = [(lease, how) for lease, how in batch if completed.get(lease) is None]
-        settled = await asyncio.gather(
-            *(self._settle(receiver, lease, how) for lease, how in rest), return_exceptions=True
-        )
-        others = dict(zip(rest, settled, strict=True))
         answers: list[bool | BaseException] = []
-        for step in batch:
-            answer = completed.get(step[0])
-            final = others[step] if answer is None else answer
-            answers.append(False if isinstance(final, LOST) else final)
+        for lease, how in batch:
+            answer = completed.get(lease)
+            if (
+                answer is None
+            ):  # one after the other: the SDK numbers transfers of two calls at once alike, and the broker ends that
+                answer = await self._settle(receiver, lease, how)
+            answers.append(False if isinstance(answer, LOST) else answer)
         return answers
 
-    async def _settle(self, receiver: ServiceBusReceiver, lease: HeldLease, how: How) -> bool:
+    async def _settle(self, receiver: ServiceBusReceiver, lease: HeldLease, how: How) -> bool | Exception:
         if lease.ended:
             return False
         try:
-            async with self._calling, asyncio.timeout(self._patience.call):
+            async with asyncio.timeout(self._patience.call):
                 if how is How.COMPLETE:
                     await receiver.complete_message(lease.message)
                 elif how is How.ABANDON or not await sdk.release(receiver, lease.message):
                     await receiver.abandon_message(lease.message)
-        except LOST:
-            return False
+        except Exception as error:  # noqa: BLE001 - the answer to this one alone: the next may be settled all the same
+            return error
         return True
 
     # Holding

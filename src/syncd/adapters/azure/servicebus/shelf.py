@@ -9,7 +9,7 @@ from bisect import insort
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from syncd.domain.groups import GroupCap, GroupRoom
+from syncd.domain.groups import GroupCap, GroupRoom, full_groups
 from syncd.domain.messages import LANES, Lane
 from syncd.ports.queue import Delivery
 
@@ -46,7 +46,7 @@ class Shelf:
 
     def pick(self, count: int, cap: GroupCap | None) -> list[Delivery]:
         """Up to `count`, each lane's share, then whatever is left to fill; of no group more than fit."""
-        full = cap.full if cap is not None else frozenset[str]()
+        full = full_groups(cap)
         room = GroupRoom(cap)
         found = {lane: free for lane, items in self._lanes.items() if (free := [i for i in items if _free(i, full)])}
         for lane in self._lanes:
